@@ -1,0 +1,19 @@
+//! Countersign's engine: signature verification and policy evaluation, and nothing else.
+//!
+//! Built for `wasm32-wasip1` and sealed, this crate is the component that the host runs for every
+//! decision; built natively, it is what unit tests and fuzzers exercise. It does no input or output,
+//! knows no clock and draws no random numbers: the same bytes in give the same bytes out.
+//!
+//! Without the feature `engine` only the vocabulary is built that the host shares: digests,
+//! references, scopes, manifests, images and verdicts.
+
+pub mod digest;
+pub mod image;
+pub mod reference;
+pub mod scope;
+pub mod verdict;
+
+#[cfg(feature = "engine")]
+mod engine;
+#[cfg(feature = "engine")]
+pub use engine::Engine;

@@ -1,0 +1,1 @@
+//! The flow: resolve once, ask what is needed, gather, evaluate.

@@ -1,0 +1,1 @@
+//! Where signatures live, and how they are gathered.

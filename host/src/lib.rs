@@ -1,0 +1,18 @@
+//! Countersign decides whether a container image may run.
+//!
+//! Data moves one way: [`image`] names an image and resolves it once, [`evidence`] gathers what was
+//! signed about it, [`engine`] evaluates the policy inside the sandbox, [`report`] shows the verdict.
+//! [`decide`] is the only place that knows the whole path.
+//!
+//! Trust: everything that came from a registry, a signature store or a file of an image is moved as
+//! opaque, size-limited bytes and parsed in the sandbox; the host itself parses only what it must to
+//! fetch (indexes, tokens, configuration).
+
+pub mod decide;
+pub mod engine;
+pub mod evidence;
+pub mod image;
+pub mod registry;
+pub mod report;
+
+pub use guest_policy::{digest, image as vocabulary, reference, scope, verdict};

@@ -1,0 +1,1 @@
+//! Size-limited access to registries.
