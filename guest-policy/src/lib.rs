@@ -16,4 +16,6 @@ pub mod verdict;
 #[cfg(feature = "engine")]
 mod engine;
 #[cfg(feature = "engine")]
+pub mod policy;
+#[cfg(feature = "engine")]
 pub use engine::Engine;
