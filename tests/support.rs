@@ -1,6 +1,11 @@
 //! What several test modules share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use guest_build::{Guest, Toolchain};
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::{Config, Engine, Store};
 
 /// The workspace's root.
 pub(crate) fn root() -> PathBuf {
@@ -15,4 +20,31 @@ pub(crate) fn shared() -> Option<PathBuf> {
     }
     eprintln!("SKIPPED: ../shared is not here, so its conformance data and vectors are not tested");
     None
+}
+
+/// Run one conformance case in the sandbox, in a fresh instance: `guest_policy::probe::run`, built for
+/// the component. The component is built at the first call.
+#[expect(clippy::panic, reason = "a trap is the failure of the test that asks")]
+pub(crate) fn probe(op: &str, input: &str) -> String {
+    static PROBE: OnceLock<InstancePre<()>> = OnceLock::new();
+    let probe = PROBE.get_or_init(|| {
+        let toolchain = Toolchain::find().expect("a toolchain choice").expect("a guest toolchain");
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory");
+        let wasm = guest_build::build(&Guest::engine_with_probe(target), &toolchain)
+            .expect("the engine builds with its probe");
+        let mut config = Config::new();
+        config.wasm_simd(true).wasm_wide_arithmetic(true).cranelift_nan_canonicalization(true);
+        let engine = Engine::new(&config).expect("an engine");
+        let component = Component::from_binary(&engine, &wasm).expect("a component");
+        Linker::new(&engine).instantiate_pre(&component).expect("no imports")
+    });
+    let mut store = Store::new(probe.engine(), ());
+    let instance = probe.instantiate(&mut store).expect("an instance");
+    let run = instance
+        .get_typed_func::<(&str, &str), (String,)>(&mut store, "run")
+        .expect("the probe's export");
+    match run.call(&mut store, (op, input)) {
+        Ok((answer,)) => answer,
+        Err(error) => panic!("{op} trapped in the sandbox: {error:#}\ninput: {input:.2000}"),
+    }
 }

@@ -13,6 +13,8 @@ pub mod reference;
 pub mod scope;
 pub mod verdict;
 
+#[cfg(all(feature = "engine", target_family = "wasm"))]
+mod component;
 #[cfg(feature = "engine")]
 mod engine;
 #[cfg(feature = "engine")]

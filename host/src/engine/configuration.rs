@@ -1,0 +1,90 @@
+//! How wasmtime is set up: every choice that the sandbox's safety and speed rest on.
+
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+};
+
+use super::limits;
+
+/// An engine whose instances come from a pool of `slots`, or from the operating system one by one: if
+/// `slots` is absent, and where the address space for the pool cannot be had.
+pub(super) fn engine(slots: Option<usize>) -> wasmtime::Result<Engine> {
+    if let Some(slots) = slots {
+        let mut config = base();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));
+        // A container's limit on address space or a processor with little of it refuses the pool.
+        if let Ok(engine) = Engine::new(&config) {
+            return Ok(engine);
+        }
+    }
+    let mut config = base();
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    Engine::new(&config)
+}
+
+/// What both have in common, so that compiled code fits either.
+fn base() -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model(true);
+
+    // Speed of cryptography in the guest.
+    config.cranelift_opt_level(OptLevel::Speed);
+    config.wasm_simd(true);
+    config.wasm_wide_arithmetic(true);
+
+    // The same answer on every node: no instruction whose result is the processor's choice.
+    config.cranelift_nan_canonicalization(true);
+    config.wasm_relaxed_simd(false);
+
+    // A call past its deadline traps at the next loop or call.
+    config.epoch_interruption(true);
+
+    // What no guest needs is off: less to attack.
+    config.wasm_memory64(false);
+    config.wasm_multi_memory(false);
+    config.wasm_tail_call(false);
+
+    config.max_wasm_stack(MAX_WASM_STACK_BYTES);
+    config.memory_init_cow(true);
+    // Bounds checks by guard pages: the reservation is address space, not memory.
+    config.memory_reservation(MEMORY_RESERVATION_BYTES);
+    config.memory_may_move(false);
+    // Nobody reads a guest's backtrace: a trap is an error by its kind alone.
+    config.wasm_backtrace_max_frames(None);
+    config
+}
+
+fn pool(slots: usize) -> PoolingAllocationConfig {
+    let count = |per_slot: usize| u32::try_from(slots.saturating_mul(per_slot)).unwrap_or(u32::MAX);
+    let each = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(count(1));
+    pool.total_core_instances(count(limits::MAX_CORE_INSTANCES));
+    pool.max_core_instances_per_component(each(limits::MAX_CORE_INSTANCES));
+    pool.total_memories(count(limits::MAX_MEMORIES));
+    pool.max_memories_per_component(each(limits::MAX_MEMORIES));
+    pool.max_memory_size(limits::MAX_MEMORY_BYTES);
+    pool.total_tables(count(limits::MAX_TABLES));
+    pool.max_tables_per_component(each(limits::MAX_TABLES));
+    pool.max_tables_per_module(each(limits::MAX_TABLES));
+    pool.table_elements(limits::MAX_TABLE_ELEMENTS);
+    pool.max_unused_warm_slots(count(1));
+    pool.linear_memory_keep_resident(KEEP_RESIDENT_BYTES);
+    pool.table_keep_resident(TABLE_KEEP_RESIDENT_BYTES);
+    pool.pagemap_scan(Enabled::Auto);
+    pool
+}
+
+/// Wasmtime's default. Callers have at least 2 MiB of stack, so a guest's endless recursion meets this
+/// limit, which traps, before the thread's end, which would abort the process.
+const MAX_WASM_STACK_BYTES: usize = 512 << 10;
+
+/// All that a 32-bit address can reach, so that no access needs a check.
+const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
+
+/// Memory that a free slot keeps, to be cleared instead of given back and faulted in again: what one
+/// evaluation of a usual image touches.
+const KEEP_RESIDENT_BYTES: usize = 2 << 20;
+
+/// The same for tables: a full one.
+const TABLE_KEEP_RESIDENT_BYTES: usize = limits::MAX_TABLE_ELEMENTS * 8;
