@@ -1,1 +1,214 @@
-//! Size-limited access to registries.
+//! Size-limited access to registries and signature stores over HTTP.
+//!
+//! `oci-client` knows the protocol's types; its client reads bodies without limit and sends credentials
+//! wherever a registry's challenge points. So the few requests that a decision needs are made here: every
+//! body is limited, every operation has a deadline, and credentials of one host go to no other host.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use guest_policy::digest::Digest;
+
+mod auth;
+mod certs;
+mod client;
+mod credentials;
+mod limits;
+
+pub(crate) use client::shown;
+pub use client::{Client, Manifest};
+pub use credentials::CredentialsError;
+pub(crate) use credentials::effective_user;
+
+/// What the client may use, and for how long. Nothing is read before it is needed.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Hosts (`host[:port]`, as references spell them) that are spoken to without TLS.
+    pub plain_http: Insecure,
+    /// Files with credentials, in lookup order (containers-auth.json(5)).
+    pub auth_files: Vec<PathBuf>,
+    /// Directories with certificates for hosts, in lookup order (containers-certs.d(5)).
+    pub certs_d: Vec<PathBuf>,
+    /// Longest time for a connection to be made, TLS included.
+    pub connect_timeout: Duration,
+    /// Longest silence of a server in the middle of an answer.
+    pub read_timeout: Duration,
+    /// Longest time for one operation, with its redirects, tokens and retries.
+    pub deadline: Duration,
+    /// Pause before the first retry when the server names none; it doubles.
+    pub retry_pause: Duration,
+}
+
+impl Settings {
+    /// The places that skopeo and podman use, as the process's environment tells them.
+    pub fn from_environment() -> Self {
+        Self {
+            auth_files: credentials::default_files(),
+            certs_d: certs::default_directories(),
+            ..Self::isolated()
+        }
+    }
+
+    /// No credentials, and no certificates but the system's.
+    pub fn isolated() -> Self {
+        Self {
+            plain_http: Insecure::default(),
+            auth_files: Vec::new(),
+            certs_d: Vec::new(),
+            connect_timeout: limits::CONNECT_TIMEOUT,
+            read_timeout: limits::READ_TIMEOUT,
+            deadline: limits::DEADLINE,
+            retry_pause: limits::RETRY_PAUSE,
+        }
+    }
+}
+
+/// The hosts that the user named as insecure: plain HTTP is spoken to them, and to no other, not even on
+/// the loopback interface.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Insecure {
+    hosts: BTreeSet<String>,
+}
+
+impl Insecure {
+    /// Whether `host[:port]` was named.
+    pub fn contains(&self, host: &str) -> bool {
+        self.hosts.contains(&host.to_ascii_lowercase())
+    }
+}
+
+impl<S: AsRef<str>> FromIterator<S> for Insecure {
+    fn from_iter<I: IntoIterator<Item = S>>(hosts: I) -> Self {
+        Self { hosts: hosts.into_iter().map(|h| h.as_ref().to_ascii_lowercase()).collect() }
+    }
+}
+
+/// A registry or signature store gave no usable answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// A certificate of certs.d cannot be used.
+    #[error("cannot use certificates of {path}: {fault}; see containers-certs.d(5)")]
+    Certificates {
+        /// File or directory.
+        path: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// Credentials cannot be read.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The operation took too long.
+    #[error("{host} did not answer in full within {} s; try again, or allow more time", .after.as_secs_f32())]
+    Deadline {
+        /// Who was asked.
+        host: String,
+        /// The time allowed.
+        after: Duration,
+    },
+    /// The bytes are not those that were asked for or announced.
+    #[error(
+        "manifest does not match provided manifest digest {expected}: {host} sent bytes with digest {found}; \
+         do not use this image before you know why"
+    )]
+    Digest {
+        /// Who sent them.
+        host: String,
+        /// In the reference or the header `Docker-Content-Digest`.
+        expected: Digest,
+        /// What the bytes have.
+        found: Digest,
+    },
+    /// The answer is not one that the protocol knows.
+    #[error("{url} sent an answer that cannot be used: {fault}")]
+    Malformed {
+        /// What was asked for.
+        url: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// 404.
+    #[error("{host} has no {what}{}; check the name and the tag", said(.detail))]
+    NotFound {
+        /// Who was asked.
+        host: String,
+        /// What is missing.
+        what: String,
+        /// What the registry said.
+        detail: String,
+    },
+    /// An answer would have led off https, off http, or around in circles.
+    #[error("{host} redirects to {to}, which is not followed: {fault}")]
+    Redirect {
+        /// Who redirects.
+        host: String,
+        /// Where to.
+        to: String,
+        /// Why it is not followed.
+        fault: String,
+    },
+    /// Any other status.
+    #[error("{host} answered {url} with status {status}{}{}", said(.detail), advice(*.status))]
+    Status {
+        /// Who was asked.
+        host: String,
+        /// What was asked for.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// What the server said.
+        detail: String,
+    },
+    /// No trust in the server's certificate, or no TLS at all.
+    #[error(
+        "cannot make a trusted TLS connection to {host}: {fault}; put the authority's certificate into \
+         /etc/containers/certs.d/{host}/ca.crt, or name the host with --plain-http if it has no TLS"
+    )]
+    Tls {
+        /// Who was asked.
+        host: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// Larger than allowed.
+    #[error("{url}: exceeded maximum allowed size of {limit} bytes")]
+    TooLarge {
+        /// What was asked for.
+        url: String,
+        /// In bytes.
+        limit: usize,
+    },
+    /// 401 or 403.
+    #[error("{host} refuses access to {what}{}; {hint}", said(.detail))]
+    Unauthorized {
+        /// Who was asked.
+        host: String,
+        /// What is refused.
+        what: String,
+        /// What the server said.
+        detail: String,
+        /// What the user can do.
+        hint: String,
+    },
+    /// Name resolution, connection or transfer failed.
+    #[error("cannot reach {host}: {fault}; check the name, the network and the proxy settings")]
+    Unreachable {
+        /// Who was asked.
+        host: String,
+        /// What happened.
+        fault: String,
+    },
+}
+
+fn said(detail: &str) -> String {
+    if detail.is_empty() { String::new() } else { format!(" ({detail})") }
+}
+
+fn advice(status: u16) -> &'static str {
+    match status {
+        429 => "; too many requests were made: wait, or use credentials with a higher limit",
+        500..=599 => "; the server failed: try again later",
+        _ => "",
+    }
+}

@@ -1,0 +1,207 @@
+//! Platforms, and which instance of an index is meant for one.
+//!
+//! The rules are those of the reference implementation (`internal/pkg/platform`, `ChooseInstance`), so
+//! that the instance that is judged is the one that skopeo or podman would run.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::manifest::Instance;
+
+/// `os/architecture[/variant]`, in Go's words: `linux/arm/v7`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Platform {
+    /// `linux`, …
+    pub os: String,
+    /// `amd64`, `arm64`, …
+    pub architecture: String,
+    /// `v7`, …
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// The platform of this machine.
+    pub fn host() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "x86" => "386",
+            "aarch64" => "arm64",
+            "loongarch64" => "loong64",
+            "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+            "powerpc64" => "ppc64",
+            other => other,
+        };
+        let variant = match architecture {
+            "arm64" => Some("v8".to_owned()),
+            "arm" => Some("v7".to_owned()),
+            _ => None,
+        };
+        let os = match std::env::consts::OS {
+            "macos" => "darwin",
+            other => other,
+        };
+        Self { os: os.to_owned(), architecture: architecture.to_owned(), variant }
+    }
+
+    /// The platforms that can run here, best first.
+    fn acceptable(&self) -> Vec<Self> {
+        let known: &[&str] = match self.architecture.as_str() {
+            "arm" => &["v8", "v7", "v6", "v5"],
+            "arm64" => &["v8"],
+            _ => &[],
+        };
+        let mut variants: Vec<Option<&str>> = Vec::new();
+        match self.variant.as_deref() {
+            Some(variant) => {
+                match known.iter().position(|known| *known == variant) {
+                    Some(place) => variants.extend(known[place..].iter().map(|v| Some(*v))),
+                    None => variants.push(Some(variant)),
+                }
+                variants.push(None);
+            }
+            None => {
+                variants.push(None);
+                variants.extend(known.iter().map(|v| Some(*v)));
+            }
+        }
+        let platform =
+            |variant: Option<&str>| Self { variant: variant.map(str::to_owned), ..self.clone() };
+        variants.into_iter().map(platform).collect()
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Platform {
+    type Err = InvalidPlatform;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPlatform> {
+        let invalid = || InvalidPlatform { text: text.to_owned() };
+        let parts: Vec<&str> = text.split('/').collect();
+        let (os, architecture, variant) = match parts.as_slice() {
+            [os, architecture] => (os, architecture, None),
+            [os, architecture, variant] => (os, architecture, Some(*variant)),
+            _ => return Err(invalid()),
+        };
+        if parts.iter().any(|part| part.is_empty()) {
+            return Err(invalid());
+        }
+        let variant = variant.map(str::to_owned);
+        Ok(Self { os: (*os).to_owned(), architecture: (*architecture).to_owned(), variant })
+    }
+}
+
+/// A text is not a platform.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("invalid platform {text:?}: expected OS/ARCHITECTURE[/VARIANT], for example linux/arm64")]
+pub struct InvalidPlatform {
+    text: String,
+}
+
+/// Which instances of an index are judged.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum PlatformSelection {
+    /// Every one.
+    All,
+    /// The one for this machine.
+    #[default]
+    Host,
+    /// The one for this platform.
+    Named(Platform),
+}
+
+impl PlatformSelection {
+    /// The selected instances, or the platform for which there is none.
+    pub(super) fn select(&self, instances: Vec<Instance>) -> Result<Vec<Instance>, Platform> {
+        let wanted = match self {
+            Self::All => return Ok(instances),
+            Self::Host => Platform::host(),
+            Self::Named(platform) => platform.clone(),
+        };
+        let acceptable = wanted.acceptable();
+        let rank = |instance: &Instance| match &instance.platform {
+            Some(platform) => acceptable.iter().position(|a| a == platform),
+            // OCI lets an entry say nothing about its platform: it is the last resort.
+            None => Some(acceptable.len()),
+        };
+        // Of equals, one with zstd layers is preferred to one without, then the first.
+        instances
+            .into_iter()
+            .filter_map(|instance| Some((rank(&instance)?, !instance.zstd, instance)))
+            .min_by_key(|(rank, not_zstd, _)| (*rank, *not_zstd))
+            .map(|(_, _, instance)| vec![instance])
+            .ok_or(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guest_policy::digest::Digest;
+
+    use super::*;
+
+    fn instance(name: &str, platform: Option<&str>) -> Instance {
+        Instance {
+            digest: Digest::sha256(name.as_bytes()),
+            platform: platform.map(|p| p.parse().expect("valid")),
+            zstd: name.contains("zstd"),
+        }
+    }
+
+    fn chosen(wanted: &str, instances: &[(&str, Option<&str>)]) -> Option<String> {
+        let all: Vec<_> = instances.iter().map(|(name, p)| instance(name, *p)).collect();
+        let selection = PlatformSelection::Named(wanted.parse().expect("valid"));
+        let digest = selection.select(all).ok()?.first()?.digest.clone();
+        let name = |(name, _): &&(&str, _)| Digest::sha256(name.as_bytes()) == digest;
+        Some(instances.iter().find(name).expect("one of them").0.to_owned())
+    }
+
+    #[test]
+    fn chooses_the_best_variant_that_can_run() {
+        let arm = [
+            ("v6", Some("linux/arm/v6")),
+            ("v7", Some("linux/arm/v7")),
+            ("x", Some("linux/amd64")),
+        ];
+        assert_eq!(chosen("linux/arm/v7", &arm).as_deref(), Some("v7"));
+        assert_eq!(chosen("linux/arm/v8", &arm).as_deref(), Some("v7"));
+        assert_eq!(chosen("linux/arm/v5", &arm), None);
+        assert_eq!(chosen("linux/arm", &arm).as_deref(), Some("v7"));
+        assert_eq!(chosen("linux/arm64", &arm), None);
+        assert_eq!(
+            chosen("linux/arm64/v8", &[("plain", Some("linux/arm64"))]).as_deref(),
+            Some("plain")
+        );
+        assert_eq!(chosen("linux/arm64", &[("v8", Some("linux/arm64/v8"))]).as_deref(), Some("v8"));
+    }
+
+    #[test]
+    fn chooses_an_entry_without_platform_last() {
+        let entries = [("none", None), ("amd", Some("linux/amd64"))];
+        assert_eq!(chosen("linux/amd64", &entries).as_deref(), Some("amd"));
+        assert_eq!(chosen("linux/s390x", &entries).as_deref(), Some("none"));
+    }
+
+    #[test]
+    fn prefers_zstd_then_the_first() {
+        let entries =
+            [("a", Some("linux/amd64")), ("zstd", Some("linux/amd64")), ("b", Some("linux/amd64"))];
+        assert_eq!(chosen("linux/amd64", &entries).as_deref(), Some("zstd"));
+        assert_eq!(chosen("linux/amd64", &[entries[0], entries[2]]).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn refuses_what_is_no_platform() {
+        for text in ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "linux//v7"] {
+            assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+}

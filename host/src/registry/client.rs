@@ -1,0 +1,560 @@
+//! The one HTTP client: connections, redirects, retries, manifests and files.
+
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use guest_policy::digest::{Algorithm, Digest};
+use guest_policy::image::{MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES};
+use guest_policy::reference::{DEFAULT_DOMAIN, Reference};
+use oci_client::errors::OciEnvelope;
+use reqwest::header::{self, HeaderMap, HeaderValue};
+use reqwest::{Response, Url};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use super::auth::{self, Authorization, Challenge};
+use super::certs::{self, HostCertificates};
+use super::limits::{self, MAX_REDIRECTS, MAX_RETRIES, MAX_TOKEN_BYTES};
+use super::{RegistryError, Settings};
+
+/// Access to registries and to signature stores over HTTP. Connections, tokens and what is known of a
+/// registry are shared by all clones; nothing is set up before it is needed.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    ordinary: OnceLock<reqwest::Client>,
+    with_certificates: Mutex<HashMap<String, reqwest::Client>>,
+    registries: Mutex<HashMap<String, Arc<Registry>>>,
+}
+
+impl Client {
+    /// A client that has done nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                settings,
+                ordinary: OnceLock::new(),
+                with_certificates: Mutex::default(),
+                registries: Mutex::default(),
+            }),
+        }
+    }
+
+    /// A manifest, by tag or digest. Its digest is computed here; what the reference or the registry says
+    /// about it has to agree.
+    ///
+    /// # Errors
+    ///
+    /// Every [`RegistryError`].
+    pub async fn manifest(&self, reference: &Reference) -> Result<Manifest, RegistryError> {
+        let registry = self.registry(reference)?;
+        self.ask_for_extension_early(&registry);
+        let target = match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => digest.as_str(),
+            (None, tag) => tag.unwrap_or("latest"),
+        };
+        let url = registry.url(&format!("v2/{}/manifests/{target}", reference.path()))?;
+        let what = format!("manifest {}", reference.familiar());
+        let fetch = self.get(&registry, reference, &url, &what, MAX_MANIFEST_BYTES);
+        let (headers, content) = self.within_deadline(registry.host(), fetch).await?;
+        let found = Digest::sha256(&content);
+        let announced = match headers.get("docker-content-digest") {
+            None => None,
+            Some(value) => {
+                let text = value.to_str().unwrap_or_default();
+                let digest: Digest = text.parse().map_err(|e| RegistryError::Malformed {
+                    url: shown(&url),
+                    fault: format!("header Docker-Content-Digest: {e}"),
+                })?;
+                // Digests of other algorithms are never computed, as in the reference implementation.
+                Some(digest).filter(|digest| digest.algorithm() == Algorithm::Sha256)
+            }
+        };
+        for expected in reference.digest().into_iter().chain(&announced) {
+            if *expected != found {
+                let (host, expected) = (registry.host().to_owned(), expected.clone());
+                return Err(RegistryError::Digest { host, expected, found });
+            }
+        }
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        Ok(Manifest { content_type: content_type.map(str::to_owned), content })
+    }
+
+    /// Whether the registry keeps signatures itself (`X-Registry-Supports-Signatures`).
+    pub(crate) async fn keeps_signatures(
+        &self,
+        repository: &Reference,
+    ) -> Result<bool, RegistryError> {
+        let registry = self.registry(repository)?;
+        self.extension(&registry).await
+    }
+
+    /// The list of signatures of a registry that keeps them itself.
+    pub(crate) async fn kept_signatures(
+        &self,
+        repository: &Reference,
+        digest: &Digest,
+    ) -> Result<Listed, RegistryError> {
+        let registry = self.registry(repository)?;
+        let path = format!("extensions/v2/{}/signatures/{digest}", repository.path());
+        let url = registry.url(&path)?;
+        let what = format!("list of signatures of {digest}");
+        let fetch = self.get(&registry, repository, &url, &what, MAX_SIGNATURE_BYTES);
+        let (_, content) = self.within_deadline(registry.host(), fetch).await?;
+        Ok(Listed { url: shown(&url), content })
+    }
+
+    /// A file of a signature store, without any credentials but those in `url`; `None` for 404.
+    ///
+    /// Authorities that are trusted for the registry are trusted for its signature store, too.
+    pub(crate) async fn file(
+        &self,
+        url: &Url,
+        registry: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
+        let host = authority(url);
+        let fetch = async {
+            let http = match url.scheme() {
+                "https" => self.http(&host, registry)?,
+                _ => self.ordinary()?,
+            };
+            let (response, url) = self.send(&http, url, None, None).await?;
+            match response.status().as_u16() {
+                200 => {
+                    let body = limits::read(response, limit).await;
+                    body.map(Some).map_err(|fault| fault.into_error(&url, limit))
+                }
+                404 => Ok(None),
+                status => {
+                    let body = limits::read(response, MAX_TOKEN_BYTES).await;
+                    Err(status_error(&url, status, &body.unwrap_or_default()))
+                }
+            }
+        };
+        self.within_deadline(&host, fetch).await
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// Whether a URL may be asked for: https, or http to a host that the user named as insecure.
+    pub(super) fn check_scheme(&self, url: &Url) -> Result<(), String> {
+        match url.scheme() {
+            "https" => Ok(()),
+            "http" if self.settings().plain_http.contains(&authority(url)) => Ok(()),
+            "http" => Err(format!(
+                "it has no TLS; if that is intended, name the host with --plain-http {}",
+                authority(url)
+            )),
+            _ => Err("its scheme is not https".to_owned()),
+        }
+    }
+
+    /// The HTTP client for a host over TLS; authorities of `friend` are trusted for it, too.
+    pub(super) fn http(
+        &self,
+        host: &str,
+        friend: Option<&str>,
+    ) -> Result<reqwest::Client, RegistryError> {
+        let friend = friend.filter(|friend| *friend != host);
+        let key = format!("{host} {}", friend.unwrap_or_default());
+        let mut known = lock(&self.inner.with_certificates);
+        if let Some(http) = known.get(&key) {
+            return Ok(http.clone());
+        }
+        let directories = &self.settings().certs_d;
+        let own = HostCertificates::find(directories, host)?;
+        let friends = match friend {
+            Some(friend) => HostCertificates::find(directories, friend)?,
+            None => None,
+        };
+        let http = if own.is_none() && friends.is_none() {
+            self.ordinary()?
+        } else {
+            let mut certificates = own.unwrap_or_default();
+            certificates.trust(friends.unwrap_or_default());
+            self.build(host, certificates)?
+        };
+        known.insert(key, http.clone());
+        Ok(http)
+    }
+
+    /// Send a request as it is, with retries.
+    pub(super) async fn send_once(
+        &self,
+        url: &Url,
+        mut request: reqwest::RequestBuilder,
+    ) -> Result<Response, RegistryError> {
+        let started = Instant::now();
+        let mut pause = self.settings().retry_pause;
+        let mut retries = 0;
+        loop {
+            // Only a body that is a stream could not be sent again, and there is none.
+            let again = request.try_clone();
+            let response = request.send().await.map_err(|e| transfer_error(url, &e))?;
+            let transient = matches!(response.status().as_u16(), 429 | 500 | 502..=504);
+            let wait = retry_after(response.headers()).unwrap_or(pause);
+            let too_late = started.elapsed() + wait >= self.settings().deadline;
+            request = match again {
+                Some(again) if transient && retries < MAX_RETRIES && !too_late => again,
+                _ => return Ok(response),
+            };
+            drop(response);
+            tokio::time::sleep(wait).await;
+            retries += 1;
+            pause *= 2;
+        }
+    }
+
+    fn ordinary(&self) -> Result<reqwest::Client, RegistryError> {
+        if let Some(http) = self.inner.ordinary.get() {
+            return Ok(http.clone());
+        }
+        let http = self.build("any host", HostCertificates::default())?;
+        Ok(self.inner.ordinary.get_or_init(|| http).clone())
+    }
+
+    fn build(
+        &self,
+        host: &str,
+        certificates: HostCertificates,
+    ) -> Result<reqwest::Client, RegistryError> {
+        reqwest::Client::builder()
+            .tls_backend_preconfigured(certs::tls(host, certificates)?)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(self.settings().connect_timeout)
+            .read_timeout(self.settings().read_timeout)
+            .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| RegistryError::Unreachable {
+                host: host.to_owned(),
+                fault: format!("no HTTP client: {}", root_cause(&e)),
+            })
+    }
+
+    fn registry(&self, reference: &Reference) -> Result<Arc<Registry>, RegistryError> {
+        let host = reference.domain();
+        let mut known = lock(&self.inner.registries);
+        if let Some(registry) = known.get(host) {
+            return Ok(Arc::clone(registry));
+        }
+        let plain = self.settings().plain_http.contains(host);
+        let server = if host == DEFAULT_DOMAIN { DOCKER_HUB } else { host };
+        let scheme = if plain { "http" } else { "https" };
+        let base = Url::parse(&format!("{scheme}://{server}/"));
+        let base = base.map_err(|e| RegistryError::Unreachable {
+            host: host.to_owned(),
+            fault: format!("not the name of a host: {e}"),
+        })?;
+        let http = if plain { self.ordinary()? } else { self.http(host, None)? };
+        let registry = Arc::new(Registry {
+            host: host.to_owned(),
+            base,
+            http,
+            authorizations: Mutex::default(),
+            extension: OnceCell::new(),
+        });
+        known.insert(host.to_owned(), Arc::clone(&registry));
+        Ok(registry)
+    }
+
+    /// Ask while the manifest is on its way, so that nobody has to wait for the answer later. Should that
+    /// fail, whoever needs the answer asks again and sees the error.
+    fn ask_for_extension_early(&self, registry: &Arc<Registry>) {
+        if !registry.extension.initialized() {
+            let (client, registry) = (self.clone(), Arc::clone(registry));
+            tokio::spawn(async move { client.extension(&registry).await.is_ok() });
+        }
+    }
+
+    async fn extension(&self, registry: &Registry) -> Result<bool, RegistryError> {
+        let ask = async || {
+            let url = registry.url("v2/")?;
+            let (response, url) = self.send(&registry.http, &url, None, None).await?;
+            match response.status().as_u16() {
+                200 | 401 => {
+                    let value = response.headers().get("x-registry-supports-signatures");
+                    Ok(value.is_some_and(|value| value.as_bytes().trim_ascii() == b"1"))
+                }
+                status => {
+                    let body = limits::read(response, MAX_TOKEN_BYTES).await;
+                    Err(status_error(&url, status, &body.unwrap_or_default()))
+                }
+            }
+        };
+        let answer = registry.extension.get_or_try_init(ask);
+        self.within_deadline(registry.host(), answer).await.copied()
+    }
+
+    /// GET from a registry, authenticating only when it asks for that.
+    async fn get(
+        &self,
+        registry: &Registry,
+        repository: &Reference,
+        url: &Url,
+        what: &str,
+        limit: usize,
+    ) -> Result<(HeaderMap, Vec<u8>), RegistryError> {
+        let mut authorization = lock(&registry.authorizations).get(repository.path()).cloned();
+        let mut hint = None;
+        loop {
+            let accept = Some(ACCEPTED_MANIFESTS);
+            let (response, last) =
+                self.send(&registry.http, url, accept, authorization.as_ref()).await?;
+            let status = response.status().as_u16();
+            if status == 200 {
+                let headers = response.headers().clone();
+                let body = limits::read(response, limit).await;
+                return body.map(|b| (headers, b)).map_err(|fault| fault.into_error(&last, limit));
+            }
+            // A challenge of another host, to which a redirect led, is not answered.
+            let own_challenge = status == 401 && last.origin() == registry.base.origin();
+            if own_challenge && hint.is_none() {
+                let values = response.headers().get_all(header::WWW_AUTHENTICATE);
+                let values = values.iter().filter_map(|value| value.to_str().ok());
+                let challenges: Vec<_> = values.flat_map(Challenge::parse_all).collect();
+                drop(response);
+                let Authorization { header, hint: advice } =
+                    auth::answer(self, registry, repository, &challenges).await?;
+                hint = Some(advice);
+                if let Some(header) = header {
+                    let mut known = lock(&registry.authorizations);
+                    known.insert(repository.path().to_owned(), header.clone());
+                    authorization = Some(header);
+                    continue;
+                }
+                return Err(self.refused(registry, what, &[], hint));
+            }
+            let body = limits::read(response, MAX_TOKEN_BYTES).await.unwrap_or_default();
+            return Err(match status {
+                401 | 403 => self.refused(registry, what, &body, hint),
+                404 => RegistryError::NotFound {
+                    host: registry.host.clone(),
+                    what: what.to_owned(),
+                    detail: detail(&body),
+                },
+                _ => status_error(&last, status, &body),
+            });
+        }
+    }
+
+    fn refused(
+        &self,
+        registry: &Registry,
+        what: &str,
+        body: &[u8],
+        hint: Option<String>,
+    ) -> RegistryError {
+        RegistryError::Unauthorized {
+            host: registry.host.clone(),
+            what: what.to_owned(),
+            detail: detail(body),
+            hint: hint.unwrap_or_else(|| "check that your account may pull it".to_owned()),
+        }
+    }
+
+    /// GET with redirects; `authorization` goes to the first host only. Also gives the URL that answered.
+    async fn send(
+        &self,
+        http: &reqwest::Client,
+        url: &Url,
+        accept: Option<&'static str>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<(Response, Url), RegistryError> {
+        let mut current = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = http.get(current.clone());
+            if let Some(accept) = accept {
+                request = request.header(header::ACCEPT, accept);
+            }
+            if let Some(authorization) = authorization
+                && current.origin() == url.origin()
+            {
+                request = request.header(header::AUTHORIZATION, authorization);
+            }
+            let response = self.send_once(&current, request).await?;
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok((response, current));
+            }
+            let refused = |to: &str, fault: String| RegistryError::Redirect {
+                host: authority(&current),
+                to: to.to_owned(),
+                fault,
+            };
+            let location = response.headers().get(header::LOCATION);
+            let location = location.and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let next = current.join(location).map_err(|e| refused(location, e.to_string()))?;
+            // From http one may come to http, but never from https.
+            if current.scheme() == "https" || next.scheme() != "http" {
+                self.check_scheme(&next).map_err(|fault| refused(&shown(&next), fault))?;
+            }
+            current = next;
+        }
+        Err(RegistryError::Redirect {
+            host: authority(url),
+            to: shown(&current),
+            fault: format!("that would be redirect number {}", MAX_REDIRECTS + 1),
+        })
+    }
+
+    async fn within_deadline<T>(
+        &self,
+        host: &str,
+        operation: impl Future<Output = Result<T, RegistryError>>,
+    ) -> Result<T, RegistryError> {
+        let after = self.settings().deadline;
+        match tokio::time::timeout(after, operation).await {
+            Ok(result) => result,
+            Err(_) => Err(RegistryError::Deadline { host: host.to_owned(), after }),
+        }
+    }
+}
+
+/// A manifest as a registry sent it. Its digest has been checked.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The bytes.
+    pub content: Vec<u8>,
+    /// As the registry calls it.
+    pub content_type: Option<String>,
+}
+
+/// The answer of a registry that keeps signatures itself.
+pub(crate) struct Listed {
+    /// Where from, for messages.
+    pub(crate) url: String,
+    /// JSON.
+    pub(crate) content: Vec<u8>,
+}
+
+/// One registry, and what has been learnt about it.
+#[derive(Debug)]
+pub(super) struct Registry {
+    host: String,
+    base: Url,
+    http: reqwest::Client,
+    /// By repository.
+    authorizations: Mutex<HashMap<String, HeaderValue>>,
+    extension: OnceCell<bool>,
+}
+
+impl Registry {
+    /// `host[:port]` as references spell it.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) fn base(&self) -> &Url {
+        &self.base
+    }
+
+    fn url(&self, path: &str) -> Result<Url, RegistryError> {
+        self.base.join(path).map_err(|e| RegistryError::Malformed {
+            url: format!("{}{path}", self.base),
+            fault: e.to_string(),
+        })
+    }
+}
+
+/// `host[:port]` of a URL.
+pub(super) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// A URL for messages: without password and query, which may be secrets.
+pub(crate) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    if url.password().is_some() {
+        // Fails for URLs that cannot have a password.
+        let _ = url.set_password(Some("xxxxx"));
+    }
+    url.into()
+}
+
+/// What a failed request means to the user.
+pub(super) fn transfer_error(url: &Url, error: &reqwest::Error) -> RegistryError {
+    let host = authority(url);
+    if let Some(fault) = tls_fault(error) {
+        return RegistryError::Tls { host, fault };
+    }
+    let fault = match (error.is_timeout(), error.is_connect()) {
+        (true, true) => "no connection was made in time".to_owned(),
+        (true, false) => "the server fell silent".to_owned(),
+        (false, _) => root_cause(error),
+    };
+    RegistryError::Unreachable { host, fault }
+}
+
+/// An answer with a status that has no meaning of its own here.
+pub(super) fn status_error(url: &Url, status: u16, body: &[u8]) -> RegistryError {
+    RegistryError::Status { host: authority(url), url: shown(url), status, detail: detail(body) }
+}
+
+/// What an error body of a registry says, fit for a terminal.
+pub(super) fn detail(body: &[u8]) -> String {
+    let Ok(envelope) = serde_json::from_slice::<OciEnvelope>(body) else { return String::new() };
+    let said: Vec<_> = envelope.errors.iter().map(|error| error.message.trim()).collect();
+    let printable = said.join("; ");
+    printable.chars().filter(|c| !c.is_control()).take(MAX_DETAIL).collect()
+}
+
+/// The seconds of a `Retry-After` header; its form with a date is for proxies, not for registries.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn tls_fault(error: &reqwest::Error) -> Option<String> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
+    while let Some(error) = cause {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls.to_string());
+        }
+        // An I/O error hides what it carries from `source`.
+        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match carried {
+            Some(carried) => Some(carried),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What the locks guard are caches, whole after every statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where the images of `docker.io` are.
+const DOCKER_HUB: &str = "registry-1.docker.io";
+
+/// What can be judged. Schema 1 is not asked for: its digest is not that of its bytes.
+const ACCEPTED_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
+
+/// Longest message of a server that is shown, in characters: three lines of a terminal.
+const MAX_DETAIL: usize = 240;

@@ -1,0 +1,59 @@
+//! What a server may cost.
+
+use std::time::Duration;
+
+use super::RegistryError;
+
+/// Largest body of a token or an error, in bytes: the limits of containers/image.
+pub(super) const MAX_TOKEN_BYTES: usize = 1024 * 1024;
+
+/// Most redirects that are followed. A registry needs one, to its storage.
+pub(super) const MAX_REDIRECTS: usize = 5;
+
+/// Most times that a request is repeated after 429 or a failure of the server.
+pub(super) const MAX_RETRIES: u32 = 2;
+
+/// Ten times a slow handshake across the world.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A server that is silent for so long has failed; containers/image waits for ever.
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Half of the 60 s that a kubelet gives a slow image service, so that the answer is still of use.
+pub(super) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Long enough for a load balancer to turn to another server.
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Read a body of at most `limit` bytes, without trusting its declared length.
+pub(super) async fn read(
+    mut response: reqwest::Response,
+    limit: usize,
+) -> Result<Vec<u8>, ReadFault> {
+    if response.content_length().is_some_and(|length| length > limit as u64) {
+        return Err(ReadFault::TooLarge);
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(ReadFault::Transfer)? {
+        if chunk.len() > limit - body.len() {
+            return Err(ReadFault::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// A body was not read.
+pub(super) enum ReadFault {
+    TooLarge,
+    Transfer(reqwest::Error),
+}
+
+impl ReadFault {
+    pub(super) fn into_error(self, url: &reqwest::Url, limit: usize) -> RegistryError {
+        match self {
+            Self::TooLarge => RegistryError::TooLarge { url: super::client::shown(url), limit },
+            Self::Transfer(error) => super::client::transfer_error(url, &error),
+        }
+    }
+}
