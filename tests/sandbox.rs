@@ -5,6 +5,9 @@ use std::sync::OnceLock;
 use countersign::engine::{Budget, Engine, Settings};
 use countersign::vocabulary::{Evidence, Subject};
 
+mod artifact;
+mod component;
+mod hostile;
 mod seal;
 
 /// The embedded engine without a pool, as the command line runs it.

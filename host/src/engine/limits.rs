@@ -48,7 +48,9 @@ impl Limiter {
             // A guest that is refused memory aborts, which shows as an `unreachable` instruction.
             (_, Some(Refused::Memory)) => EngineError::Memory(self.budget.memory),
             (_, Some(Refused::TableElements)) => EngineError::Table(MAX_TABLE_ELEMENTS),
-            (Some(trap), None) => EngineError::Trapped(trap.to_string()),
+            (Some(trap), None) => {
+                EngineError::Trapped(trap.to_string().trim_start_matches("wasm trap: ").to_owned())
+            }
             (None, None) => {
                 let message = format!("{error:#}");
                 if message.contains(HOSTCALL_FUEL_MESSAGE) {
