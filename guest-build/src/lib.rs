@@ -3,6 +3,7 @@
 //! Used by the build script of the host, by tests that want a special build of the engine, and by
 //! `cargo xtask`. [`Toolchain`] finds a compiler, [`build`] runs it and wraps the result.
 
+pub mod debian;
 mod seal;
 mod toolchain;
 
@@ -92,7 +93,7 @@ fn workspace() -> PathBuf {
 }
 
 /// Run a command whose output goes to stderr, and fail with all of it if it fails.
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let output = command
         .output()
         .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{TARGET, run};
+use crate::{TARGET, debian, run};
 
 /// A compiler that can build for `wasm32-wasip1`.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl Toolchain {
             }
         }
         if choice != Some(Choice::Active) {
-            match install_debian_packages() {
+            match debian::install(&DEBIAN_PACKAGES) {
                 Ok(()) => match find_debian() {
                     Some(found) => return Ok(found),
                     None => obstacles.push(format!(
@@ -154,23 +154,6 @@ fn add_target() -> Result<()> {
         .with_context(|| format!("`rustup target add {TARGET}` did not work"))
 }
 
-fn install_debian_packages() -> Result<()> {
-    let wanted = DEBIAN_PACKAGES.join(" ");
-    if !is_root() {
-        bail!("as root, run `apt-get update && apt-get install {wanted}`");
-    }
-    eprintln!("installing {wanted} with apt-get");
-    run(Command::new("apt-get").arg("update"))?;
-    run(Command::new("apt-get")
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["install", "--yes", "--no-install-recommends"])
-        .args(DEBIAN_PACKAGES))
-}
-
-fn is_root() -> bool {
-    stdout(Command::new("id").arg("-u")).is_some_and(|id| id == "0")
-}
-
 /// The cargo that runs this, which is not always the first on the path.
 fn outer_cargo() -> PathBuf {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into()
@@ -209,7 +192,7 @@ fn is_of_outer_build(name: &OsStr) -> bool {
             .contains(&name)
 }
 
-fn stdout(command: &mut Command) -> Option<String> {
+pub(crate) fn stdout(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

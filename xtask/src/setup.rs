@@ -1,0 +1,29 @@
+//! Installing what the project needs and a machine may lack.
+
+use anyhow::{Result, bail};
+use guest_build::Toolchain;
+
+/// The compiler for the engine component.
+pub(crate) fn compiler() -> Result<()> {
+    let toolchain = Toolchain::install()?;
+    eprintln!("setup: the engine component is built with {toolchain}");
+    Ok(())
+}
+
+/// The programs that the tests against real tools run.
+pub(crate) fn tools() -> Result<()> {
+    let mut packages: Vec<&str> = lab::tools::missing().iter().map(|tool| tool.package).collect();
+    packages.dedup();
+    if !packages.is_empty() {
+        guest_build::debian::install(&packages)?;
+    }
+    if let Some(tool) = lab::tools::missing().first() {
+        bail!(
+            "the Debian package {} is installed, but there is no program `{}`",
+            tool.package,
+            tool.program
+        );
+    }
+    eprintln!("setup: gpg, skopeo, podman and docker-registry are here");
+    Ok(())
+}
