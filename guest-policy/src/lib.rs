@@ -19,5 +19,7 @@ mod component;
 mod engine;
 #[cfg(feature = "engine")]
 pub mod policy;
+#[cfg(feature = "probe")]
+pub mod probe;
 #[cfg(feature = "engine")]
 pub use engine::Engine;
