@@ -6,6 +6,7 @@
 
 mod cli;
 mod conformance;
+mod deviations;
 mod real_tools;
 mod registry;
 mod sandbox;
