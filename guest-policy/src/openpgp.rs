@@ -7,6 +7,7 @@
 mod keyring;
 mod message;
 mod profile;
+mod subpackets;
 
 use sequoia_openpgp::Fingerprint;
 use sequoia_openpgp::cert::prelude::*;
