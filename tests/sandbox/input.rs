@@ -638,6 +638,14 @@ fn row_59_flooded_key_is_bounded() {
         let revoked = fill(&|number| stray_signature(0x20, number, &[]), room);
         let revoked = [&key[..cut], &revoked, &key[cut..]].concat();
         desk().judges_by(&format!("{megabytes} MiB of revocations by strangers"), &revoked);
+        // Each says that it is by the key itself, so each has to be verified to know that it is not.
+        for (kind, place) in [(0x1f, cut), (0x20, cut), (0x13, key.len())] {
+            let issuer = signer.issuer_fingerprint();
+            let forged = fill(&|number| stray_signature(kind, number, &issuer), room);
+            let forged = [&key[..place], &forged, &key[place..]].concat();
+            let name = format!("{megabytes} MiB of signatures of type {kind:#x} in the key's name");
+            desk().judges_by(&name, &forged);
+        }
         let names = fill(&|number| packet(USER_ID, &number.to_be_bytes()), room);
         desk().judges_by(&format!("{megabytes} MiB of names"), &[key.clone(), names].concat());
         let area = subpacket(60, &[]).repeat(30_000);
@@ -664,9 +672,9 @@ fn row_59_flooded_keyring_is_bounded() {
     desk().judges_by("the same armored key 2,000 times", &signer.armored().repeat(2_000));
 }
 
-/// Files in place of keys: none is a key, and none is more than a deny.
+/// Files in place of keys: whoever put them there has to be told.
 #[test]
-fn key_files_that_are_no_keys_deny() {
+fn key_files_that_are_no_keys_are_errors() {
     let key = desk().signer.public();
     let mut lying = key.clone();
     lying[1..6].copy_from_slice(&[255, 255, 255, 255, 255]);
@@ -689,9 +697,7 @@ fn key_files_that_are_no_keys_deny() {
         ("a million dashes", b"-".repeat(4 << 20)),
     ] {
         let verdict = desk().judges_by(name, &content);
-        if let Some(verdict) = verdict {
-            assert_eq!(verdict.outcome, Outcome::Deny, "{name}: {verdict:?}");
-        }
+        assert_eq!(verdict.outcome, Outcome::Error, "{name}: {verdict:?}");
     }
 }
 
@@ -892,6 +898,7 @@ impl Desk {
 
     /// In every form in which a signature can come, this one is denied, and the next good one allowed.
     fn denies(&self, name: &str, content: &[u8]) {
+        eprintln!("DBG {name}");
         for (form, content) in forms(content) {
             let mut evidence = self.evidence([content]);
             evidence.signatures[0].form = form;
@@ -916,18 +923,19 @@ impl Desk {
         self.assert_still_answers();
     }
 
-    /// A good signature under a policy whose key file is this: an answer, or a refusal to load it. A stranger's
-    /// signature is denied.
-    fn judges_by(&self, name: &str, key: &[u8]) -> Option<Verdict> {
-        let policy = self.load(DOCUMENT, &[key_file(key)]).ok()?;
+    /// A good signature under a policy whose key file is this: allowed, or an error since the file is not one
+    /// to rest a verdict on. A stranger's signature is never allowed.
+    fn judges_by(&self, name: &str, key: &[u8]) -> Verdict {
+        eprintln!("DBG {name}");
+        let policy = self.load(DOCUMENT, &[key_file(key)]).expect("the document is a policy");
         let good = self.evidence([&self.signer.message(&payload())]);
         let verdict = policy.evaluate(&subject(), &good, NOW);
-        assert_ne!(verdict.outcome, Outcome::Error, "{name}: {verdict:?}");
+        assert_ne!(verdict.outcome, Outcome::Deny, "{name}: {verdict:?}");
         let stranger = Signer::generate("stranger").message(&payload());
         let denied = policy.evaluate(&subject(), &self.evidence([&stranger]), NOW);
-        assert_eq!(denied.outcome, Outcome::Deny, "{name}: {denied:?}");
+        assert_ne!(denied.outcome, Outcome::Allow, "{name}: {denied:?}");
         self.assert_still_answers();
-        Some(verdict)
+        verdict
     }
 
     fn assert_still_answers(&self) {
