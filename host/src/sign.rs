@@ -1,0 +1,1 @@
+//! Making keys and simple signatures.
