@@ -30,6 +30,9 @@ pub struct Settings {
     pub auth_files: Vec<PathBuf>,
     /// Directories with certificates for hosts, in lookup order (containers-certs.d(5)).
     pub certs_d: Vec<PathBuf>,
+    /// A directory with certificates that count instead of those in `certs_d`, whatever the host. A client
+    /// certificate in it is shown to registries only.
+    pub cert_dir: Option<PathBuf>,
     /// Whether the proxies that the process's environment names are used (`HTTPS_PROXY`, `HTTP_PROXY`,
     /// `ALL_PROXY`, and `NO_PROXY` against them).
     pub environment_proxies: bool,
@@ -60,6 +63,7 @@ impl Settings {
             plain_http: Insecure::default(),
             auth_files: Vec::new(),
             certs_d: Vec::new(),
+            cert_dir: None,
             environment_proxies: false,
             connect_timeout: limits::CONNECT_TIMEOUT,
             read_timeout: limits::READ_TIMEOUT,
