@@ -43,13 +43,11 @@ fn in_code() -> BTreeMap<String, String> {
         let source = read(&file);
         let source = source.split("#[cfg(test)]").next().unwrap_or_default();
         for text in source.lines().filter(|line| !is_comment(line)).flat_map(texts) {
-            if is_kebab(text) && !OTHERS.contains(&text) {
+            if text == UNSPECIFIED || is_kebab(text) && !OTHERS.contains(&text) {
                 codes.insert(text.to_owned(), file.clone());
             }
         }
     }
-    // The one code without a hyphen.
-    codes.insert("unspecified".to_owned(), "host/src/decide.rs".to_owned());
     codes
 }
 
@@ -65,7 +63,7 @@ fn is_kebab(text: &str) -> bool {
     text.contains('-')
         && !text.starts_with('-')
         && !text.ends_with('-')
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 const PAGE: &str = "docs/reasons.md";
@@ -79,6 +77,9 @@ const SOURCES: [&str; 4] = [
 ];
 
 const POLICY: &str = "guest-policy/src/policy";
+
+/// The one code without a hyphen.
+const UNSPECIFIED: &str = "unspecified";
 
 /// Names of transports and formats.
 const OTHERS: [&str; 7] = [

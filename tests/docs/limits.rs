@@ -12,8 +12,7 @@ fn every_limit_has_the_value_that_is_documented() {
         let [name, file] = markdown::code(row[1])[..] else {
             missing(&format!("{PAGE}: no constant and file in {row:?}"));
         };
-        let source = read(file);
-        let value = constants(&source).remove(name).and_then(|e| Value::of_code(&e));
+        let value = value(file, name);
         let value = value.unwrap_or_else(|| missing(&format!("{file} has no constant {name}")));
         let documented = Value::of_page(row[2]);
         let documented = documented.unwrap_or_else(|| missing(&format!("not a value: {row:?}")));
@@ -36,9 +35,21 @@ fn every_limit_is_documented() {
     assert!(found > 30, "only {found} limits were found");
 }
 
+/// The value of a constant, which may be another constant: `crate::image::MAX_SIGNATURE_BYTES`.
+fn value(file: &str, name: &str) -> Option<Value> {
+    let expression = constants(&read(file)).remove(name)?;
+    match expression.strip_prefix("crate::").and_then(|path| path.rsplit_once("::")) {
+        Some((module, name)) => {
+            let (source, _) = file.split_once("/src/")?;
+            value(&format!("{source}/src/{}.rs", module.replace("::", "/")), name)
+        }
+        None => Value::of_code(&expression),
+    }
+}
+
 fn is_limit(name: &str) -> bool {
-    let ends = ["DEADLINE", "TIMEOUT"].iter().any(|end| name.ends_with(end));
-    name.starts_with("MAX_") || ends
+    let starts = ["MAX_", "MIN_"].iter().any(|start| name.starts_with(start));
+    starts || ["DEADLINE", "SKEW", "TIMEOUT"].iter().any(|end| name.ends_with(end))
 }
 
 /// The constants of a source file with their expressions, without those of its tests.
