@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 /// The cases that [`input`] understands.
 pub(crate) const OPS: &[&str] = &[
+    "manifest-digest/digest",
     "payload-parse/sigblob",
     "payload-parse/simple-signing",
     "policy-eval/image",
@@ -24,6 +25,9 @@ pub(crate) fn input(op: &str, case: &Value, folder: &Path) -> Option<Value> {
     let given = &case["input"];
     let file = |name: &str| inline(&given[name], folder);
     Some(match op {
+        "manifest-digest/digest" => {
+            json!({"manifest": file("manifest")?, "expected_digest": given["expected_digest"]})
+        }
         "payload-parse/sigblob" => json!({"blob": file("blob")?}),
         "payload-parse/simple-signing" => {
             let json = match given["json"].as_str() {
@@ -54,6 +58,7 @@ pub(crate) fn input(op: &str, case: &Value, folder: &Path) -> Option<Value> {
 /// Whether the answer is the expected one.
 pub(crate) fn agrees(op: &str, expected: &Value, answer: &Value) -> Result<(), String> {
     let members: &[&str] = match op {
+        "manifest-digest/digest" => &["ok", "digest", "matches"],
         "payload-parse/sigblob" => &["ok", "format", "mime_type", "payload_base64"],
         "payload-parse/simple-signing" | "signature-verify/untrusted-information" => {
             &["ok", "docker_manifest_digest", "docker_reference", "creator", "timestamp"]
