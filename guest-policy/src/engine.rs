@@ -8,6 +8,7 @@ use crate::image::{
     Evidence, KeyFile, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Needs, Signature,
     SignatureForm, Subject,
 };
+use crate::manifest;
 use crate::openpgp::{self, Keyring};
 use crate::policy::{
     self, KeyProblem, KeySource, KeyType, Material, Policy, Requirement, SignedBy,
@@ -272,6 +273,26 @@ impl<'a> Image<'a> {
                 format!("manifest exceeded maximum allowed size of {MAX_MANIFEST_BYTES} bytes"),
                 "an image with such a manifest is not judged",
             ));
+        }
+        if let Err(fault) = manifest::Kind::of(&evidence.manifest, None) {
+            return Err(Failure::deny(
+                "manifest-unusable",
+                None,
+                format!("the manifest cannot be judged: {fault}"),
+                "build or convert the image with current tools, and sign it again",
+            ));
+        }
+        if let Some(named) = reference.as_ref().and_then(Reference::digest) {
+            // Of an image that was chosen from an index, the name may be the index's.
+            let top = evidence.index.as_deref().unwrap_or(&evidence.manifest);
+            if *named != digest && !named.matches(top) {
+                return Err(Failure::deny(
+                    "reference-digest-mismatch",
+                    None,
+                    format!("Manifest does not match provided manifest digest {named}"),
+                    "only SHA-256 digests are ever computed; do not use this image before you know why",
+                ));
+            }
         }
         Ok(Self { subject, evidence, reference, digest, now })
     }

@@ -178,7 +178,10 @@ async fn token(
 ) -> Result<Secret, RegistryError> {
     let scope = format!("repository:{}:pull", repository.path());
     let service = challenge.parameter("service");
-    let http = client.http(&authority(realm), None)?;
+    let http = match realm.origin() == registry.base().origin() {
+        true => registry.http().clone(),
+        false => client.http(&authority(realm), None)?,
+    };
     let mut url = realm.clone();
     let request = match &credentials {
         // RFC 6749 form, which only token servers of Docker's distribution understand.
