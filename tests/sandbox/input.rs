@@ -898,7 +898,6 @@ impl Desk {
 
     /// In every form in which a signature can come, this one is denied, and the next good one allowed.
     fn denies(&self, name: &str, content: &[u8]) {
-        eprintln!("DBG {name}");
         for (form, content) in forms(content) {
             let mut evidence = self.evidence([content]);
             evidence.signatures[0].form = form;
@@ -926,7 +925,6 @@ impl Desk {
     /// A good signature under a policy whose key file is this: allowed, or an error since the file is not one
     /// to rest a verdict on. A stranger's signature is never allowed.
     fn judges_by(&self, name: &str, key: &[u8]) -> Verdict {
-        eprintln!("DBG {name}");
         let policy = self.load(DOCUMENT, &[key_file(key)]).expect("the document is a policy");
         let good = self.evidence([&self.signer.message(&payload())]);
         let verdict = policy.evaluate(&subject(), &good, NOW);
