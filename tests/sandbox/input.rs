@@ -177,7 +177,12 @@ fn row_58_denies_a_million_packets() {
     ] {
         let many = fill(&packet, room);
         desk().denies(&format!("{name} alone"), &many);
-        desk().denies(&format!("{name} before"), &[&many[..], &good].concat());
+        // Markers are ignored where they may stand.
+        if name == "markers" {
+            desk().is_bounded("markers before", &[&many[..], &good].concat());
+        } else {
+            desk().denies(&format!("{name} before"), &[&many[..], &good].concat());
+        }
         desk().denies(&format!("{name} after"), &[&good[..], &many].concat());
         let inside = [&good[..one_pass.len()], &many, &good[one_pass.len()..]].concat();
         desk().denies(&format!("{name} inside"), &inside);
@@ -626,7 +631,7 @@ fn row_59_flooded_key_is_bounded() {
         }
         flood
     };
-    for megabytes in [1, 8] {
+    for megabytes in [1, 3, 8] {
         let room = megabytes << 20;
         let after = [key.clone(), fill(&certification, room)].concat();
         desk().judges_by(&format!("{megabytes} MiB of certifications"), &after);
@@ -825,23 +830,26 @@ fn hostile_manifests_are_bounded() {
 /// Not even a good signature is an allow after the deadline.
 #[test]
 fn evaluation_beyond_its_deadline_is_an_error() {
-    let desk = desk();
+    // Its time passes as fast as it can, so no other test may use it.
+    let desk = Desk::new();
     let evidence = desk.evidence([&desk.signer.message(&payload())]);
     let impatient = Budget { deadline: Duration::ZERO, ..Budget::default() };
     let done = AtomicBool::new(false);
-    thread::scope(|scope| {
+    let answers = thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
                 desk.engine.tick();
                 thread::yield_now();
             }
         });
-        for _ in 0..3 {
-            let answer = desk.policy.sandboxed().evaluate(&subject(), &evidence, NOW, &impatient);
-            assert_eq!(answer, Err(EngineError::Deadline(Duration::ZERO)));
-        }
+        let evaluate = || desk.policy.sandboxed().evaluate(&subject(), &evidence, NOW, &impatient);
+        let answers = [evaluate(), evaluate(), evaluate()];
         done.store(true, Ordering::Release);
+        answers
     });
+    for answer in answers {
+        assert_eq!(answer, Err(EngineError::Deadline(Duration::ZERO)));
+    }
     desk.assert_still_answers();
 }
 
