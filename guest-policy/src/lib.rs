@@ -9,6 +9,8 @@
 
 pub mod digest;
 pub mod image;
+pub mod manifest;
+pub mod platform;
 pub mod reference;
 pub mod scope;
 pub mod verdict;
@@ -18,8 +20,12 @@ mod component;
 #[cfg(feature = "engine")]
 mod engine;
 #[cfg(feature = "engine")]
+mod openpgp;
+#[cfg(feature = "engine")]
 pub mod policy;
 #[cfg(feature = "probe")]
 pub mod probe;
+#[cfg(feature = "engine")]
+pub mod simple_signing;
 #[cfg(feature = "engine")]
 pub use engine::Engine;
