@@ -16,6 +16,7 @@ mod inspect;
 mod lookaside;
 mod misuse;
 mod policy;
+mod registry;
 mod verify;
 
 /// A user with a home folder, and nothing else.

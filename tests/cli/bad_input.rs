@@ -119,7 +119,13 @@ fn key_file_that_is_missing_is_named() {
 #[test]
 fn key_file_without_a_key_is_told() {
     let user = User::new();
-    for content in ["empty", "garbage"] {
+    for (content, words) in [
+        ("empty", "No public keys imported"),
+        (
+            "garbage",
+            "cannot use key file \"key.gpg\": neither a binary nor an ASCII-armoured OpenPGP",
+        ),
+    ] {
         let key = std::fs::read(vector(&format!("gpg/keys/{content}.pub.gpg"))).expect("a file");
         user.write("key.gpg", key);
         user.policy(json!({"type": "signedBy", "keyType": "GPGKeys", "keyPath": "key.gpg"}));
@@ -127,7 +133,8 @@ fn key_file_without_a_key_is_told() {
         let ended = user.verify("dir:app");
         assert_eq!(ended.status, Some(2), "{content}: {ended:?}");
         assert!(ended.stdout.starts_with("error  dir:app\n"), "{content}: {ended:?}");
-        assert!(ended.stdout.contains("No public keys imported"), "{content}: {ended:?}");
+        assert!(ended.stdout.contains(words), "{content}: {ended:?}");
+        assert!(ended.stdout.contains("hint"), "{content}: {ended:?}");
     }
 }
 

@@ -2,13 +2,14 @@
 
 use serde_json::json;
 
-use super::{User, vector};
+use super::{RSA4096, User, vector};
 
 const BROKEN: &str = r#"{
   "default": [{"type": "reject"}],
   "transports": {
     "docker": {
-      "example.com": [{"type": "signedBy", "keyType": "GPGKeys", "keyPat": "a.gpg"}]
+      "example.com": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "a.gpg",
+                       "identity": 1}]
     }
   }
 }
@@ -21,13 +22,13 @@ fn check_points_at_the_mistake() {
     let ended = user.run("policy check policy.json");
     assert_eq!(ended.status, Some(1), "{ended:?}");
     let lines: Vec<_> = ended.stdout.lines().collect();
-    let column = BROKEN.lines().nth(4).and_then(|line| line.find("\"keyPat\"")).expect("it") + 1;
-    assert!(lines[0].starts_with(&format!("policy.json:5:{column}: error: ")), "{ended:?}");
-    assert!(lines[0].contains("Unknown key \"keyPat\""), "{ended:?}");
-    assert!(lines[0].contains("(at $.transports.docker[\"example.com\"][0]"), "{ended:?}");
-    assert!(lines[1].contains("keyPat"), "{ended:?}");
+    // A place is that of the value.
+    let column = BROKEN.lines().nth(5).and_then(|line| line.find("1}")).expect("it") + 1;
+    let place = "$.transports.docker[\"example.com\"][0].identity";
+    let expected = format!("policy.json:6:{column}: error: Unknown key \"identity\" (at {place})");
+    assert_eq!(lines[0], expected, "{ended:?}");
     let mark = lines[2].find('^').expect("a mark");
-    assert!(lines[1][mark..].starts_with("\"keyPat\""), "{ended:?}");
+    assert!(lines[1][mark..].starts_with("1}"), "{ended:?}");
 }
 
 #[test]
@@ -46,7 +47,7 @@ fn check_without_a_file_looks_at_the_policy_that_counts() {
     user.write(".config/containers/policy.json", BROKEN);
     let ended = user.run("policy check");
     assert_eq!(ended.status, Some(1), "{ended:?}");
-    assert!(ended.stdout.contains(".config/containers/policy.json:5:"), "{ended:?}");
+    assert!(ended.stdout.contains(".config/containers/policy.json:6:"), "{ended:?}");
 }
 
 #[test]
@@ -68,7 +69,7 @@ fn check_as_json_has_every_mistake() {
     let document = ended.json();
     let mistake = &document["mistakes"][0];
     assert_eq!(mistake["severity"], "error");
-    assert_eq!(mistake["line"], 5);
+    assert_eq!(mistake["line"], 6);
     assert!(mistake["code"].is_string() && mistake["path"].is_string(), "{mistake}");
 }
 
@@ -112,5 +113,5 @@ fn explain_says_each_requirement_in_words() {
     let document = ended.json();
     let requirements = document["requirements"].as_array().expect("requirements");
     assert_eq!(requirements.len(), 1, "{document}");
-    assert!(requirements[0].as_str().expect("text").contains("rsa4096.gpg"), "{document}");
+    assert!(requirements[0].as_str().expect("text").contains(RSA4096), "{document}");
 }
