@@ -20,7 +20,7 @@ pub(super) fn measure(binary: &Path, rounds: usize) -> Result<Vec<Row>> {
     let verify_dir = || bench.verify(&["--as", &bench.reference, &bench.dir_image()]);
     let verify_docker = || {
         bench.verify(&[
-            "--insecure",
+            "--plain-http",
             &bench.registry.host,
             &format!("docker://{}", bench.reference),
         ])
