@@ -422,7 +422,7 @@ enum NameFault {
     Index(String),
     #[error("the path is missing")]
     NoPath,
-    #[error(transparent)]
+    #[error("{0}; expected [HOST[:PORT]/]PATH[:TAG|@DIGEST]")]
     Reference(#[from] ReferenceError),
     #[error(
         "Docker references with both a tag and digest are currently not supported: leave one of them out"
