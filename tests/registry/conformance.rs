@@ -23,7 +23,7 @@ const SKIPPED_WHY: &str = "of sigstoreSigned, which this version does not evalua
 
 #[test]
 fn registries_d_is_read_as_the_reference_implementation_reads_it() {
-    run("registries.d", |case, data| registries_d(case, data));
+    run("registries.d", registries_d);
 }
 
 #[test]
