@@ -5,12 +5,15 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use serde_json::Value;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use countersign::sign::{self, SigningKey};
+use serde_json::{Value, json};
 
 use super::*;
 use crate::support::tls::Identity;
 
-/// A home with a policy that accepts anything, so that only failures keep an image from being allowed.
+/// A user's home, with a policy.
 struct Home {
     folder: TempDir,
     variables: Vec<(&'static str, String)>,
@@ -24,11 +27,25 @@ struct Run {
 }
 
 impl Home {
+    /// The policy accepts anything, so that only failures keep an image from being allowed.
     fn new() -> Self {
+        Self::with_policy(&json!([{"type": "insecureAcceptAnything"}]))
+    }
+
+    /// The policy wants signatures of this key, which are kept in a lookaside.
+    fn trusting(key: &SigningKey, lookaside: &str) -> Self {
+        let key = BASE64_STANDARD.encode(key.export().expect("a public key"));
+        Self::with_policy(&json!([{"type": "signedBy", "keyType": "GPGKeys", "keyData": key}]))
+            .file(
+                ".config/containers/registries.d/default.yaml",
+                &format!("default-docker:\n  lookaside: {lookaside}\n"),
+            )
+    }
+
+    fn with_policy(requirements: &Value) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let policy = br#"{"default":[{"type":"insecureAcceptAnything"}]}"#;
-        std::fs::write(folder.path().join("policy.json"), policy).expect("written");
-        Self { folder, variables: Vec::new() }
+        let home = Self { folder, variables: Vec::new() };
+        home.file("policy.json", &json!({"default": requirements}).to_string())
     }
 
     /// With a file below it.
@@ -97,6 +114,14 @@ impl Run {
 
     fn everything(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// The exit status and the verdict, which agree.
+    fn verdict(&self) -> String {
+        let verdict = self.result()["verdict"].as_str().expect("a verdict").to_owned();
+        let expected = ["allow", "deny", "error"].iter().position(|known| *known == verdict);
+        assert_eq!(self.status.and_then(|s| usize::try_from(s).ok()), expected, "{verdict}");
+        verdict
     }
 }
 
@@ -191,24 +216,116 @@ fn one_failing_image_of_several_is_exit_status_2_and_the_others_are_reported() {
     assert_eq!(run.status, Some(2));
     let document: Value = serde_json::from_str(&run.stdout).expect("a JSON document");
     assert_eq!(document["results"][0]["verdict"], "error");
+    assert_eq!(document["results"][1]["verdict"], "allow");
     assert_eq!(document["results"][1]["digest"], digest.as_str());
 }
 
+/// A time at which everything that is signed here is valid.
+const NOW: u64 = 1_795_564_800;
+
+fn key() -> SigningKey {
+    SigningKey::generate("A Signer <signer@example.com>", NOW - 1).expect("a key")
+}
+
+/// Keep a signature of a manifest as `ns/app:1` of the host.
+fn sign(server: &Server, key: &SigningKey, manifest: &str) {
+    let digest = Digest::sha256(manifest.as_bytes());
+    let payload = sign::payload(&digest, &tagged(&server.host()), NOW);
+    let signature = key.sign(payload.as_bytes(), NOW).expect("a signature");
+    server.always(stored(&digest, 1), Answer::ok(signature));
+}
+
+fn stored(digest: &Digest, number: usize) -> String {
+    format!("/la/ns/app@sha256={}/signature-{number}", digest.hex())
+}
+
+fn verify_signed(home: &Home, server: &Server) -> Run {
+    let (host, now) = (server.host(), NOW.to_string());
+    let image = format!("docker://{host}/ns/app:1");
+    home.verify(&["--output", "json", "--at", &now, "--plain-http", &host, &image])
+}
+
+/// Also row 3 (CVE-2022-47633), from the tag to the reported digest. The tag flips from a signed image to
+/// one that is not, and back.
 #[test]
-fn row_4_ghsa_wfqx_gjrf_g28r_reports_the_digest_of_the_tag_s_only_resolution() {
-    let (server, _) = registry();
-    let (first, second) = (manifest("first"), manifest("second"));
-    server.in_turn(
-        manifest_path("1"),
-        [served(first.clone(), OCI_IMAGE), served(second.clone(), OCI_IMAGE)],
-    );
-    let image = format!("{}/ns/app:1", server.host());
-    let run = Home::new().verify(&["--output", "json", "--plain-http", &server.host(), &image]);
-    let result = run.result();
-    assert_eq!(result["digest"], Digest::sha256(first.as_bytes()).as_str(), "{result}");
-    assert_eq!(server.requests_to(&manifest_path("1")).len(), 1);
-    let second = Digest::sha256(second.as_bytes());
-    assert!(!run.everything().contains(second.hex()));
+fn row_4_ghsa_wfqx_gjrf_g28r_reports_the_digest_that_was_verified() {
+    let key = key();
+    let (signed, unsigned) = (manifest("signed"), manifest("unsigned"));
+    for (first, second, verdict) in [(&signed, &unsigned, "allow"), (&unsigned, &signed, "deny")] {
+        let (server, _) = registry();
+        sign(&server, &key, &signed);
+        let answer = |manifest: &String| served(manifest.as_str(), OCI_IMAGE);
+        server.in_turn(manifest_path("1"), [answer(first), answer(second)]);
+        let home = Home::trusting(&key, &server.url("/la"));
+        let run = verify_signed(&home, &server);
+        assert_eq!(run.verdict(), verdict, "{}", run.everything());
+        let result = run.result();
+        assert_eq!(result["digest"], Digest::sha256(first.as_bytes()).as_str(), "{result}");
+        let second = Digest::sha256(second.as_bytes());
+        assert!(!run.everything().contains(second.hex()));
+        assert_eq!(server.requests_to(&manifest_path("1")).len(), 1);
+        assert!(server.requests().iter().all(|request| !request.path.contains(second.hex())));
+    }
+}
+
+#[test]
+fn a_signature_store_without_a_signature_denies() {
+    let key = key();
+    let (server, digest) = registry();
+    let home = Home::trusting(&key, &server.url("/la"));
+    let run = verify_signed(&home, &server);
+    assert_eq!(run.verdict(), "deny");
+    assert_says(&run.stdout, &["A signature was required, but no signature exists"]);
+    // What is there but none; and one behind it that nobody may skip to.
+    server.always(stored(&digest, 1), Answer::ok("<html>not found</html>"));
+    assert_ne!(verify_signed(&home, &server).verdict(), "allow");
+    sign(&server, &key, &manifest("app"));
+    assert_eq!(verify_signed(&home, &server).verdict(), "allow");
+}
+
+#[test]
+fn every_failure_of_a_signature_store_is_an_error_and_exit_status_2() {
+    let key = key();
+    for (answer, parts) in [
+        (Answer::status(204), vec!["status 204"]),
+        (Answer::status(401), vec!["status 401"]),
+        (Answer::status(403), vec!["status 403"]),
+        (Answer::status(410), vec!["status 410"]),
+        (Answer::status(500), vec!["status 500", "try again later"]),
+        (Answer::ok(vec![0xa3; MIB_4 + 1]), vec!["exceeded maximum allowed size of 4194304"]),
+        (Answer::status(200).truncated("sig", 4), vec!["cannot reach"]),
+        (Answer::redirect("http://registry.example.com/"), vec!["not followed"]),
+    ] {
+        // A good signature before the failure changes nothing.
+        for number in [1, 2] {
+            let (server, digest) = registry();
+            sign(&server, &key, &manifest("app"));
+            server.always(stored(&digest, number), answer.clone());
+            let run = verify_signed(&Home::trusting(&key, &server.url("/la")), &server);
+            assert_eq!(run.verdict(), "error", "{}", run.everything());
+            let parts: Vec<&str> =
+                parts.iter().copied().chain(["cannot read signatures"]).collect();
+            assert_says(&run.stdout, &parts);
+            assert_says(&run.stdout, &[&server.host()]);
+        }
+    }
+}
+
+#[test]
+fn a_signature_store_that_is_not_there_or_is_none_is_an_error_and_exit_status_2() {
+    let key = key();
+    let gone = Server::start().url("/la");
+    for (lookaside, part) in [
+        (gone.as_str(), "cannot reach"),
+        ("ftp://127.0.0.1/la", "Unsupported scheme"),
+        ("'http://[::1'", "Invalid signature storage URL"),
+        ("[a]", "registries.d"),
+    ] {
+        let (server, _) = registry();
+        let run = verify_signed(&Home::trusting(&key, lookaside), &server);
+        assert_eq!(run.verdict(), "error", "{}", run.everything());
+        assert_says(&run.stdout, &[part]);
+    }
 }
 
 /// The registry's image, for whoever shows `user:s3cret`.
@@ -221,12 +338,12 @@ fn guarded_registry() -> Server {
     server
 }
 
-/// Whether the registry's image was resolved; nothing that was printed has the secret.
+/// Whether the registry's image is allowed, since it can be resolved; nothing that was printed has the secret.
 fn resolves(home: &Home, server: &Server) -> bool {
     let image = format!("{}/ns/app:1", server.host());
     let run = home.verify(&["--output", "json", "--plain-http", &server.host(), &image]);
     assert!(!run.everything().contains("s3cret"), "{}", run.everything());
-    run.result()["digest"].is_string()
+    run.verdict() == "allow"
 }
 
 const HELPER: &str = r#"read -r host
@@ -238,8 +355,8 @@ fn a_credential_helper_is_asked_for_its_host() {
     for key in ["credHelpers", "credsStore"] {
         let server = guarded_registry();
         let content = match key {
-            "credHelpers" => serde_json::json!({key: {server.host(): "test"}}),
-            _ => serde_json::json!({key: "test", "auths": {}}),
+            "credHelpers" => json!({key: {server.host(): "test"}}),
+            _ => json!({key: "test", "auths": {}}),
         };
         let home = Home::new()
             .program("docker-credential-test", HELPER)
@@ -253,7 +370,7 @@ fn a_credential_helper_is_asked_for_its_host() {
 #[test]
 fn a_credential_helper_of_another_host_is_not_asked() {
     let server = guarded_registry();
-    let content = serde_json::json!({"credHelpers": {"registry.example.com": "test"}});
+    let content = json!({"credHelpers": {"registry.example.com": "test"}});
     let home = Home::new()
         .program("docker-credential-test", HELPER)
         .file(".docker/config.json", &content.to_string());
@@ -274,7 +391,7 @@ fn a_credential_helper_that_has_nothing_is_no_failure_and_any_other_failure_is_o
     ] {
         let server = guarded_registry();
         let host = server.host();
-        let content = serde_json::json!({"credHelpers": {host.clone(): "test"}});
+        let content = json!({"credHelpers": {host.clone(): "test"}});
         let home = Home::new()
             .program("docker-credential-test", script)
             .file(".docker/config.json", &content.to_string());
@@ -293,7 +410,7 @@ fn files_with_credentials_are_found_where_podman_and_docker_keep_them() {
         ("elsewhere/containers/auth.json", Some("XDG_CONFIG_HOME")),
     ] {
         let server = guarded_registry();
-        let auths = serde_json::json!({"auths": {server.host(): {"auth": "dXNlcjpzM2NyZXQ="}}});
+        let auths = json!({"auths": {server.host(): {"auth": "dXNlcjpzM2NyZXQ="}}});
         let mut home = Home::new().file(place, &auths.to_string());
         if let Some(variable) = variable {
             let root = place.split('/').next().expect("a name");
@@ -326,7 +443,7 @@ fn a_proxy_is_used_and_gets_its_own_credentials_alone() {
         "registry.example.com",
         "registry.example.com/ns/app:1",
     ]);
-    assert!(run.result()["digest"].is_string(), "{}", run.everything());
+    assert_eq!(run.verdict(), "allow", "{}", run.everything());
     let asked = proxy.requests_to(&manifest_path("1"));
     assert_eq!(asked[0].target, "http://registry.example.com/v2/ns/app/manifests/1");
     // `proxy:pa55`.

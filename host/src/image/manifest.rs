@@ -113,7 +113,7 @@ pub(super) enum Fault {
     NestedIndex,
     #[error(
         "it is in Docker's old schema 1, which is not judged: convert the image with \
-         skopeo copy --format=oci docker://OLD docker://NEW, and sign the new one"
+         skopeo copy --format v2s2 docker://OLD docker://NEW, and sign the new one"
     )]
     Schema1,
     #[error("its index has {0} entries, which is more than the {MAX_INSTANCES} that are looked at")]
