@@ -8,7 +8,7 @@ use sequoia_openpgp::cert::prelude::*;
 use sequoia_openpgp::parse::Parse;
 
 use super::message::{Packets, key_id};
-use super::profile;
+use super::{profile, subpackets};
 
 /// Public keys, found by the identifiers that signatures name.
 #[derive(Debug, Default)]
@@ -26,10 +26,10 @@ impl Keyring {
         if content.len() > MAX_KEYRING_BYTES {
             return Err(KeyringError::TooLarge);
         }
-        let mut packets = 0;
+        let mut room = Room { packets: MAX_KEYRING_PACKETS, subpackets: MAX_KEYRING_SUBPACKETS };
         match content.first() {
             None => {}
-            Some(0x80..) => keyring.add(content, &mut packets)?,
+            Some(0x80..) => keyring.add(content, &mut room)?,
             Some(_) => {
                 let text = std::str::from_utf8(content).map_err(|_| KeyringError::NoKey)?;
                 let blocks = armoured_blocks(text)?;
@@ -37,7 +37,7 @@ impl Keyring {
                     return Err(KeyringError::NoKey);
                 }
                 for block in blocks {
-                    keyring.add(&dearmour(block)?, &mut packets)?;
+                    keyring.add(&dearmour(block)?, &mut room)?;
                 }
             }
         }
@@ -66,19 +66,26 @@ impl Keyring {
         places.filter_map(|(cert, key)| Some((self.certs.get(*cert)?, *key)))
     }
 
-    fn add(&mut self, stream: &[u8], packets: &mut usize) -> Result<(), KeyringError> {
+    fn add(&mut self, stream: &[u8], room: &mut Room) -> Result<(), KeyringError> {
         // The parser skips what it does not understand; a key file with junk in it is a mistake.
-        for tag in Packets::new(stream) {
-            let tag = tag.map_err(|_| KeyringError::Damaged("a packet is cut off".to_owned()))?;
+        for packet in Packets::new(stream) {
+            let (tag, body) =
+                packet.map_err(|_| KeyringError::Damaged("a packet is cut off".to_owned()))?;
             if SECRET_KEY_TAGS.contains(&tag) {
                 return Err(KeyringError::Secret);
             }
             if !KEY_TAGS.contains(&tag) {
                 return Err(KeyringError::Stray(tag));
             }
-            *packets += 1;
-            if *packets > MAX_KEYRING_PACKETS {
-                return Err(KeyringError::TooMany);
+            room.packets = room.packets.checked_sub(1).ok_or(KeyringError::TooMany)?;
+            if tag == SIGNATURE_TAG {
+                let subpackets = subpackets::count(&body).ok_or_else(|| {
+                    KeyringError::Damaged("the subpackets of a signature are cut off".to_owned())
+                })?;
+                room.subpackets = room
+                    .subpackets
+                    .checked_sub(subpackets)
+                    .ok_or(KeyringError::TooManySubpackets)?;
             }
         }
         let parser =
@@ -123,6 +130,14 @@ pub(crate) enum KeyringError {
     TooLarge,
     #[error("more than {MAX_KEYRING_PACKETS} packets")]
     TooMany,
+    #[error("more than {MAX_KEYRING_SUBPACKETS} subpackets of signatures")]
+    TooManySubpackets,
+}
+
+/// What one file may still have.
+struct Room {
+    packets: usize,
+    subpackets: usize,
 }
 
 /// The armoured blocks of a text, each from its header to its footer.
@@ -157,10 +172,12 @@ const ARMOUR_HEADER: &str = "-----BEGIN PGP ";
 const ARMOUR_FOOTER: &str = "-----END PGP ";
 
 /// Signatures, keys and subkeys, markers, trust, user names, attributes, padding.
-const KEY_TAGS: [u8; 8] = [2, 6, 10, 12, 13, 14, 17, 21];
+const KEY_TAGS: [u8; 8] = [SIGNATURE_TAG, 6, 10, 12, 13, 14, 17, 21];
 
 /// Secret keys and subkeys.
 const SECRET_KEY_TAGS: [u8; 2] = [5, 7];
+
+const SIGNATURE_TAG: u8 = 2;
 
 /// Largest key material of one file. A key has a few thousand bytes; a key that an attacker flooded with
 /// certifications (CVE-2019-13050) has tens of millions.
@@ -168,3 +185,7 @@ pub(crate) const MAX_KEYRING_BYTES: usize = 4 * 1024 * 1024;
 
 /// Most packets of one file: a thousand keys of an organisation with twenty packets each.
 const MAX_KEYRING_PACKETS: usize = 20_000;
+
+/// Most subpackets of all signatures of one file: ten for each packet. In memory each takes about 200
+/// bytes, so that they take up to a third of what the sandbox has.
+const MAX_KEYRING_SUBPACKETS: usize = 10 * MAX_KEYRING_PACKETS;
