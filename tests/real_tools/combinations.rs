@@ -15,7 +15,7 @@ use super::laboratory::{Laboratory, laboratory};
 
 #[test]
 fn agrees_with_skopeo_over_generated_combinations() {
-    let laboratory = laboratory();
+    let Some(laboratory) = laboratory() else { return };
     let cases = case::all();
     let names: BTreeSet<String> = cases.iter().map(Case::to_string).collect();
     assert_eq!(names.len(), cases.len(), "each combination occurs once");

@@ -12,16 +12,21 @@ use lab::registry::Registry;
 use lab::skopeo;
 use serde_json::{Value, json};
 
-/// The laboratory that all running tests share. It ends, with its servers and its folder, when the
-/// last of them does.
-pub(super) fn laboratory() -> Arc<Laboratory> {
+/// The laboratory that all running tests share; `None`, said on stderr, on a machine without the tools. It
+/// ends, with its servers and its folder, when the last of the tests does.
+pub(super) fn laboratory() -> Option<Arc<Laboratory>> {
+    let missing: Vec<&str> = lab::tools::missing().iter().map(|tool| tool.program).collect();
+    if !missing.is_empty() {
+        eprintln!("SKIPPED: `cargo xtask setup` installs what is missing: {}", missing.join(", "));
+        return None;
+    }
     static SHARED: Mutex<Weak<Laboratory>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.upgrade().unwrap_or_else(|| {
+    Some(shared.upgrade().unwrap_or_else(|| {
         let laboratory = Arc::new(Laboratory::set_up());
         *shared = Arc::downgrade(&laboratory);
         laboratory
-    })
+    }))
 }
 
 #[derive(Debug)]
