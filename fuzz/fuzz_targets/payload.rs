@@ -1,3 +1,15 @@
-//! Soon.
+//! Payloads of simple signing: what parses is JSON that a lenient reader understands in the same way.
 #![no_main]
-libfuzzer_sys::fuzz_target!(|_data: &[u8]| {});
+
+use guest_policy::simple_signing::Payload;
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+fuzz_target!(|content: &[u8]| {
+    let Ok(payload) = Payload::parse(content) else { return };
+    let value: Value = serde_json::from_slice(content).expect("what parses strictly is JSON");
+    let critical = &value["critical"];
+    assert_eq!(critical["image"]["docker-manifest-digest"], payload.digest.as_str());
+    assert_eq!(critical["identity"]["docker-reference"].as_str().unwrap_or(""), payload.reference);
+    assert!(value["optional"].is_object());
+});

@@ -1,59 +1,599 @@
 //! The engine: a loaded policy that judges images.
 
-use crate::image::{Evidence, KeyFile, Needs, Subject};
-use crate::verdict::{Explanation, Finding, Mistake, Verdict};
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+
+use crate::digest::Digest;
+use crate::image::{
+    Evidence, KeyFile, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Needs, Signature,
+    SignatureForm, Subject,
+};
+use crate::openpgp::{self, Keyring};
+use crate::policy::{
+    self, KeyProblem, KeySource, KeyType, Material, Policy, Requirement, SignedBy,
+};
+use crate::reference::Reference;
+use crate::simple_signing::{Payload, Stored};
+use crate::verdict::{Claim, Explanation, Finding, Mistake, Outcome, Reason, Verdict};
 
 /// A loaded policy with its keys.
 #[derive(Debug)]
-pub struct Engine {}
+pub struct Engine {
+    policy: Policy,
+    keys: Keys,
+}
 
 impl Engine {
     /// The files that a document names, in order of appearance and without repetition.
+    ///
+    /// # Errors
+    ///
+    /// The document is not a policy.
     pub fn key_paths(document: &[u8]) -> Result<Vec<String>, Vec<Mistake>> {
-        let _ = document;
-        Ok(Vec::new())
+        Ok(Policy::parse(document)?.key_paths())
     }
 
-    /// Every mistake in a document: errors first found first, then warnings.
+    /// Every mistake in a document: errors first found first, then warnings. Without `files`, only the
+    /// document itself is looked at.
     pub fn check(document: &[u8], files: &[KeyFile]) -> Vec<Mistake> {
-        let _ = (document, files);
-        Vec::new()
+        policy::check(document, &|material| key_problem(material, files))
     }
 
-    /// Load a policy and its keys.
+    /// Load a policy and its keys. Keys that cannot be used are no obstacle: they are an error where a
+    /// verdict rests on them.
+    ///
+    /// # Errors
+    ///
+    /// The document is not a policy.
     pub fn load(document: &[u8], files: &[KeyFile]) -> Result<Self, Vec<Mistake>> {
-        let _ = (document, files);
-        Ok(Self {})
+        let policy = Policy::parse(document)?;
+        let keys = Keys::load(&policy, files);
+        Ok(Self { policy, keys })
     }
 
     /// Which evidence an evaluation of this image will look at.
     pub fn needs(&self, subject: &Subject) -> Needs {
-        let _ = subject;
-        Needs { scope: "default".into(), signatures: false }
+        match self.policy.lookup(subject) {
+            Ok(lookup) => {
+                // What stands behind a requirement that always fails is never looked at.
+                let reached = lookup.requirements.iter().take_while(|r| !always_fails(r));
+                let signatures = reached.into_iter().any(Requirement::needs_signatures);
+                Needs { scope: lookup.scope, signatures }
+            }
+            Err(_) => Needs { scope: policy::DEFAULT_SCOPE.to_owned(), signatures: false },
+        }
     }
 
     /// Decide. `now` is the evaluation time, in seconds since 1970-01-01 UTC.
     pub fn evaluate(&self, subject: &Subject, evidence: &Evidence, now: u64) -> Verdict {
-        let _ = (subject, evidence, now);
-        Verdict {
-            outcome: crate::verdict::Outcome::Error,
-            scope: "default".into(),
-            digest: String::new(),
+        let digest = Digest::sha256(&evidence.manifest);
+        let mut verdict = Verdict {
+            outcome: Outcome::Allow,
+            scope: policy::DEFAULT_SCOPE.to_owned(),
+            digest: digest.to_string(),
             reasons: Vec::new(),
             claims: Vec::new(),
             valid_until: None,
+        };
+        let judged = self.policy.lookup(subject).map_err(Failure::subject).and_then(|lookup| {
+            verdict.scope = lookup.scope;
+            let image = Image::new(subject, evidence, digest, now)?;
+            (0..)
+                .zip(lookup.requirements)
+                .map(|(place, requirement)| self.judge(place, requirement, &image))
+                .filter_map(Result::transpose)
+                .collect::<Result<Vec<Claim>, Failure>>()
+        });
+        match judged {
+            Ok(claims) => {
+                verdict.valid_until = claims.iter().filter_map(|claim| claim.valid_until).min();
+                verdict.claims = claims;
+            }
+            Err(failure) => {
+                verdict.outcome = failure.outcome;
+                verdict.reasons.push(failure.reason);
+            }
         }
+        verdict
     }
 
-    /// Judge each signature on its own.
+    /// Judge each signature on its own, against every requirement that asks for signatures.
     pub fn inspect(&self, subject: &Subject, evidence: &Evidence, now: u64) -> Vec<Finding> {
-        let _ = (subject, evidence, now);
-        Vec::new()
+        let image = Image::new(subject, evidence, Digest::sha256(&evidence.manifest), now);
+        let requirements = self.policy.lookup(subject).map_or(&[][..], |found| found.requirements);
+        evidence.signatures.iter().map(|s| self.finding(s, requirements, &image)).collect()
     }
 
     /// Which scope and requirements apply, and why.
     pub fn explain(&self, subject: &Subject) -> Explanation {
-        let _ = subject;
-        Explanation { scope: "default".into(), candidates: Vec::new(), requirements: Vec::new() }
+        match self.policy.lookup(subject) {
+            Ok(lookup) => Explanation {
+                scope: lookup.scope,
+                candidates: lookup.candidates,
+                requirements: lookup.requirements.iter().map(|r| self.in_words(r)).collect(),
+            },
+            Err(error) => Explanation {
+                scope: policy::DEFAULT_SCOPE.to_owned(),
+                candidates: Vec::new(),
+                requirements: vec![error.to_string()],
+            },
+        }
+    }
+
+    /// Whether a requirement holds; the claim that it rests on, if it asks for a signature.
+    fn judge(
+        &self,
+        place: u32,
+        requirement: &Requirement,
+        image: &Image<'_>,
+    ) -> Result<Option<Claim>, Failure> {
+        let denied = |code, message, hint| Err(Failure::deny(code, Some(place), message, hint));
+        match requirement {
+            Requirement::InsecureAcceptAnything => Ok(None),
+            Requirement::Reject => denied(
+                "rejected-by-policy",
+                format!("Running image {} is rejected by policy.", image.subject.name),
+                "to accept images like this one, add a scope for them to the policy",
+            ),
+            Requirement::SignedBaseLayer { .. } => denied(
+                "base-layer-unsupported",
+                "signedBaseLayer not implemented yet!".to_owned(),
+                "no implementation evaluates signedBaseLayer: use signedBy",
+            ),
+            Requirement::SigstoreSigned(_) => denied(
+                "sigstore-unsupported",
+                "sigstoreSigned cannot be evaluated by this version".to_owned(),
+                "use signedBy for images that this version should accept",
+            ),
+            Requirement::SignedBy(signed_by) => self.signed_by(place, signed_by, image).map(Some),
+        }
+    }
+
+    /// `signedBy`: one of the signatures has to be good.
+    fn signed_by(
+        &self,
+        place: u32,
+        signed_by: &SignedBy,
+        image: &Image<'_>,
+    ) -> Result<Claim, Failure> {
+        let messages = simple_signatures(&image.evidence.signatures, place)?;
+        if messages.is_empty() {
+            return Err(Failure::deny(
+                "signature-missing",
+                Some(place),
+                "A signature was required, but no signature exists".to_owned(),
+                "sign the image, and check that registries.d names the lookaside where its signatures are",
+            ));
+        }
+        let keyrings = self.keys.of(signed_by).map_err(|fault| fault.failure(place))?;
+        let mut reasons = Vec::new();
+        for message in &messages {
+            match accepted(place, signed_by, &keyrings, message, image) {
+                Ok(claim) => return Ok(claim),
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        Err(Failure { outcome: Outcome::Deny, reason: summary(place, reasons) })
+    }
+
+    fn finding(
+        &self,
+        signature: &Signature,
+        requirements: &[Requirement],
+        image: &Result<Image<'_>, Failure>,
+    ) -> Finding {
+        let mut finding = Finding {
+            source: signature.source.clone(),
+            format: "unknown".to_owned(),
+            issuers: Vec::new(),
+            claims: Vec::new(),
+            reasons: Vec::new(),
+        };
+        let message = match read(signature) {
+            Ok(Stored::SimpleSigning(message)) => message,
+            Ok(Stored::Sigstore(_)) => {
+                finding.format = "sigstore-json".to_owned();
+                return finding;
+            }
+            Err(failure) => {
+                finding.reasons.push(failure.reason);
+                return finding;
+            }
+        };
+        finding.format = "simple-signing".to_owned();
+        finding.issuers = openpgp::named_issuers(message);
+        let image = match image {
+            Ok(image) => image,
+            Err(failure) => {
+                finding.reasons.push(failure.reason.clone());
+                return finding;
+            }
+        };
+        for (place, requirement) in (0..).zip(requirements) {
+            let Requirement::SignedBy(signed_by) = requirement else { continue };
+            let judged = match self.keys.of(signed_by) {
+                Ok(keyrings) => accepted(place, signed_by, &keyrings, message, image),
+                Err(fault) => Err(fault.failure(place).reason),
+            };
+            match judged {
+                Ok(claim) => finding.claims.push(claim),
+                Err(reason) => finding.reasons.push(reason),
+            }
+        }
+        finding
+    }
+
+    fn in_words(&self, requirement: &Requirement) -> String {
+        match requirement {
+            Requirement::InsecureAcceptAnything => {
+                "insecureAcceptAnything: holds for every image, signed or not".to_owned()
+            }
+            Requirement::Reject => "reject: holds for no image".to_owned(),
+            Requirement::SignedBaseLayer { .. } => {
+                "signedBaseLayer: holds for no image, since nobody evaluates it".to_owned()
+            }
+            Requirement::SigstoreSigned(_) => {
+                "sigstoreSigned: holds for no image, since this version does not evaluate it"
+                    .to_owned()
+            }
+            Requirement::SignedBy(signed_by) => {
+                let keys = match self.keys.of(signed_by) {
+                    Ok(keyrings) => fingerprints(&keyrings),
+                    Err(fault) => fault.message(),
+                };
+                format!("signedBy: a simple signature by {keys}, for {}", signed_by.identity)
+            }
+        }
     }
 }
+
+/// What a verdict is about, its parts read once.
+struct Image<'a> {
+    subject: &'a Subject,
+    evidence: &'a Evidence,
+    reference: Option<Reference>,
+    digest: Digest,
+    now: u64,
+}
+
+impl<'a> Image<'a> {
+    fn new(
+        subject: &'a Subject,
+        evidence: &'a Evidence,
+        digest: Digest,
+        now: u64,
+    ) -> Result<Self, Failure> {
+        let reference = subject.reference.as_deref().map(Reference::parse_normalized).transpose();
+        let reference = reference.map_err(Failure::subject)?;
+        if evidence.manifest.len() > MAX_MANIFEST_BYTES {
+            return Err(Failure::deny(
+                "manifest-too-large",
+                None,
+                format!("manifest exceeded maximum allowed size of {MAX_MANIFEST_BYTES} bytes"),
+                "an image with such a manifest is not judged",
+            ));
+        }
+        Ok(Self { subject, evidence, reference, digest, now })
+    }
+}
+
+/// The keys of every `signedBy` requirement, by where the document has them.
+#[derive(Debug, Default)]
+struct Keys {
+    by_path: BTreeMap<String, Result<Keyring, KeyFault>>,
+    by_data: BTreeMap<Vec<u8>, Result<Keyring, KeyFault>>,
+}
+
+impl Keys {
+    fn load(policy: &Policy, files: &[KeyFile]) -> Self {
+        let mut keys = Self::default();
+        let content: BTreeMap<&str, &Result<Vec<u8>, String>> =
+            files.iter().map(|file| (file.path.as_str(), &file.content)).collect();
+        for path in policy.key_paths() {
+            let keyring = match content.get(path.as_str()) {
+                Some(Ok(content)) => parse_keys(&format!("key file {path:?}"), content),
+                Some(Err(fault)) => Err(KeyFault::unreadable(&path, fault)),
+                None => Err(KeyFault::unreadable(&path, "it was not read")),
+            };
+            keys.by_path.insert(path, keyring);
+        }
+        for requirement in policy.requirements() {
+            if let Requirement::SignedBy(SignedBy { keys: KeySource::Data(data), .. }) = requirement
+                && !keys.by_data.contains_key(data)
+            {
+                keys.by_data.insert(data.clone(), parse_keys("keyData", data));
+            }
+        }
+        keys
+    }
+
+    /// All key rings of a requirement, or the first thing that is wrong with them: one unusable file makes
+    /// the requirement unusable, though another key would do.
+    fn of(&self, signed_by: &SignedBy) -> Result<Vec<&Keyring>, KeyFault> {
+        if signed_by.key_type != KeyType::GpgKeys {
+            return Err(KeyFault::Type(signed_by.key_type));
+        }
+        let keyrings = match &signed_by.keys {
+            KeySource::Data(data) => vec![find(&self.by_data, data)?],
+            KeySource::Path(path) => vec![find(&self.by_path, path)?],
+            KeySource::Paths(paths) => {
+                paths.iter().map(|path| find(&self.by_path, path)).collect::<Result<_, _>>()?
+            }
+        };
+        if keyrings.iter().all(|keyring| keyring.is_empty()) {
+            return Err(KeyFault::None);
+        }
+        Ok(keyrings)
+    }
+}
+
+fn find<'a, K, Q>(
+    keyrings: &'a BTreeMap<K, Result<Keyring, KeyFault>>,
+    key: &Q,
+) -> Result<&'a Keyring, KeyFault>
+where
+    K: Borrow<Q> + Ord,
+    Q: Ord + ?Sized,
+{
+    match keyrings.get(key) {
+        Some(keyring) => keyring.as_ref().map_err(Clone::clone),
+        // Every source is loaded with the policy.
+        None => Err(KeyFault::None),
+    }
+}
+
+fn parse_keys(place: &str, content: &[u8]) -> Result<Keyring, KeyFault> {
+    Keyring::parse(content)
+        .map_err(|error| KeyFault::Unusable { place: place.to_owned(), fault: error.to_string() })
+}
+
+/// Keys that a requirement cannot be evaluated with. The operator's fault.
+#[derive(Clone, Debug)]
+enum KeyFault {
+    None,
+    Type(KeyType),
+    Unreadable { path: String, fault: String },
+    Unusable { place: String, fault: String },
+}
+
+impl KeyFault {
+    fn unreadable(path: &str, fault: &str) -> Self {
+        Self::Unreadable { path: path.to_owned(), fault: fault.to_owned() }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::None => "no-public-keys",
+            Self::Type(_) => "key-type-unsupported",
+            Self::Unreadable { .. } => "key-unreadable",
+            Self::Unusable { .. } => "key-unusable",
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::None => "No public keys imported".to_owned(),
+            Self::Type(key_type) => {
+                format!("Unimplemented \"keyType\" value {:?}", key_type.name())
+            }
+            Self::Unreadable { path, fault } => format!("cannot read key file {path:?}: {fault}"),
+            Self::Unusable { place, fault } => format!("cannot use {place}: {fault}"),
+        }
+    }
+
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::None => {
+                "put the signers' public keys into the key file (gpg --export FINGERPRINT > FILE)"
+            }
+            Self::Type(_) => "use keyType GPGKeys, the only one that any implementation evaluates",
+            Self::Unreadable { .. } => {
+                "create the file or correct its path; a relative path starts at the policy's folder"
+            }
+            Self::Unusable { .. } => "export the key again (gpg --export FINGERPRINT > FILE)",
+        }
+    }
+
+    fn failure(&self, place: u32) -> Failure {
+        // A key type that nobody evaluates is the policy's no; anything else has to be repaired first.
+        let outcome = if matches!(self, Self::Type(_)) { Outcome::Deny } else { Outcome::Error };
+        Failure {
+            outcome,
+            reason: Reason {
+                code: self.code().to_owned(),
+                requirement: Some(place),
+                message: self.message(),
+                hint: Some(self.hint().to_owned()),
+            },
+        }
+    }
+}
+
+/// Why an image is not allowed.
+#[derive(Clone, Debug)]
+struct Failure {
+    outcome: Outcome,
+    reason: Reason,
+}
+
+impl Failure {
+    fn deny(code: &str, requirement: Option<u32>, message: String, hint: &str) -> Self {
+        let hint = Some(hint.to_owned());
+        let reason = Reason { code: code.to_owned(), requirement, message, hint };
+        Self { outcome: Outcome::Deny, reason }
+    }
+
+    fn subject(fault: impl std::fmt::Display) -> Self {
+        let hint = "name the image as TRANSPORT:REFERENCE, or judge it as another with --as";
+        let failure = Self::deny("image-name-invalid", None, fault.to_string(), hint);
+        Self { outcome: Outcome::Error, ..failure }
+    }
+}
+
+/// Whether a requirement fails for every image, whatever its signatures are.
+fn always_fails(requirement: &Requirement) -> bool {
+    match requirement {
+        Requirement::Reject
+        | Requirement::SignedBaseLayer { .. }
+        | Requirement::SigstoreSigned(_) => true,
+        Requirement::InsecureAcceptAnything | Requirement::SignedBy(_) => false,
+    }
+}
+
+/// The OpenPGP messages among all signatures. One that is of no known format spoils all of them: it may be
+/// a form that somebody added to say no.
+fn simple_signatures(signatures: &[Signature], place: u32) -> Result<Vec<&[u8]>, Failure> {
+    if signatures.len() > MAX_SIGNATURES {
+        return Err(Failure::deny(
+            "signatures-too-many",
+            Some(place),
+            format!(
+                "server provided {} signatures, assuming that's unreasonable and a server error",
+                signatures.len()
+            ),
+            "remove signatures that are no longer needed from the signature store",
+        ));
+    }
+    let mut messages = Vec::with_capacity(signatures.len());
+    for signature in signatures {
+        let stored = read(signature).map_err(|mut failure| {
+            failure.reason.requirement = Some(place);
+            failure
+        })?;
+        if let Stored::SimpleSigning(message) = stored {
+            messages.push(message);
+        }
+    }
+    Ok(messages)
+}
+
+fn read(signature: &Signature) -> Result<Stored<'_>, Failure> {
+    let Signature { source, form, content } = signature;
+    if content.len() > MAX_SIGNATURE_BYTES {
+        return Err(Failure::deny(
+            "signature-too-large",
+            None,
+            format!(
+                "parsing signature {source:?}: exceeded maximum allowed size of {MAX_SIGNATURE_BYTES} bytes"
+            ),
+            "remove it from the signature store",
+        ));
+    }
+    match form {
+        SignatureForm::Openpgp => Ok(Stored::SimpleSigning(content)),
+        SignatureForm::Stored => Stored::parse(content).map_err(|error| {
+            Failure::deny(
+                "signature-unrecognized",
+                None,
+                format!("parsing signature {source:?}: {error}"),
+                "remove what is not a binary OpenPGP signature from the signature store",
+            )
+        }),
+    }
+}
+
+/// Whether one signature vouches for the image under one requirement.
+fn accepted(
+    place: u32,
+    signed_by: &SignedBy,
+    keyrings: &[&Keyring],
+    message: &[u8],
+    image: &Image<'_>,
+) -> Result<Claim, Reason> {
+    let denied = |code: &str, message: String, hint: &str| {
+        Failure::deny(code, Some(place), message, hint).reason
+    };
+    let verified = openpgp::verify(keyrings, message, image.now)
+        .map_err(|rejection| rejection.reason(Some(place)))?;
+    let payload = Payload::parse(&verified.content).map_err(|error| {
+        denied("payload-malformed", error.to_string(), "sign with skopeo, podman or countersign")
+    })?;
+    if payload.digest != image.digest {
+        return Err(denied(
+            "digest-mismatch",
+            format!("Signature for digest {} does not match", payload.digest),
+            "the signature is for another image: sign this one",
+        ));
+    }
+    if !signed_by.identity.matches(image.reference.as_ref(), &payload.reference) {
+        let hint = if image.reference.is_some() {
+            "pull the image by the name that was signed, sign it for this name, or choose another \
+             signedIdentity"
+        } else {
+            "an image of this transport has no name to compare: judge it as another with --as, or use \
+             exactReference or exactRepository"
+        };
+        return Err(denied(
+            "identity-mismatch",
+            format!("Signature for identity {:?} is not accepted", payload.reference),
+            hint,
+        ));
+    }
+    Ok(Claim {
+        format: "simple-signing".to_owned(),
+        key: verified.key,
+        signing_key: verified.signing_key,
+        reference: payload.reference,
+        digest: payload.digest.to_string(),
+        signed_at: Some(verified.signed_at),
+        creator: payload.creator,
+        valid_until: verified.valid_until,
+        requirement: place,
+    })
+}
+
+/// One reason for all signatures that were refused, in the reference implementation's words.
+fn summary(place: u32, mut reasons: Vec<Reason>) -> Reason {
+    if reasons.len() == 1
+        && let Some(reason) = reasons.pop()
+    {
+        return reason;
+    }
+    let messages: Vec<&str> = reasons.iter().map(|reason| reason.message.as_str()).collect();
+    Reason {
+        code: "signatures-rejected".to_owned(),
+        requirement: Some(place),
+        message: format!("None of the signatures were accepted, reasons: {}", messages.join("; ")),
+        hint: Some("`countersign inspect` shows what is wrong with each signature".to_owned()),
+    }
+}
+
+fn fingerprints(keyrings: &[&Keyring]) -> String {
+    let all: Vec<String> = keyrings.iter().flat_map(|keyring| keyring.fingerprints()).collect();
+    let shown = all.iter().take(MAX_FINGERPRINTS_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match all.len() {
+        1 => format!("key {shown}"),
+        2..=MAX_FINGERPRINTS_SHOWN => format!("one of the keys {shown}"),
+        count => format!("one of {count} keys ({shown}, …)"),
+    }
+}
+
+/// What is wrong with the key material that a requirement names.
+fn key_problem(material: &Material, files: &[KeyFile]) -> Option<KeyProblem> {
+    let keyring = match material {
+        Material::Data(data) => parse_keys("keyData", data),
+        Material::Path(path) => {
+            let file = files.iter().find(|file| file.path == *path)?;
+            match &file.content {
+                Ok(content) => parse_keys(&format!("key file {path:?}"), content),
+                Err(fault) => Err(KeyFault::unreadable(path, fault)),
+            }
+        }
+    };
+    let fault = match keyring {
+        Ok(keyring) if keyring.is_empty() => KeyFault::None,
+        Ok(keyring) => {
+            let (code, message) = openpgp::unusable(&keyring)?;
+            return Some(KeyProblem { code: code.to_owned(), message, hint: None });
+        }
+        Err(fault) => fault,
+    };
+    Some(KeyProblem {
+        code: fault.code().to_owned(),
+        message: fault.message(),
+        hint: Some(fault.hint().to_owned()),
+    })
+}
+
+/// As many fingerprints as fit three lines of a terminal.
+const MAX_FINGERPRINTS_SHOWN: usize = 4;

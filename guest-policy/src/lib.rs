@@ -18,8 +18,12 @@ mod component;
 #[cfg(feature = "engine")]
 mod engine;
 #[cfg(feature = "engine")]
+mod openpgp;
+#[cfg(feature = "engine")]
 pub mod policy;
 #[cfg(feature = "probe")]
 pub mod probe;
+#[cfg(feature = "engine")]
+pub mod simple_signing;
 #[cfg(feature = "engine")]
 pub use engine::Engine;

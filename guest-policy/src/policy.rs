@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 use crate::image::Subject;
 use crate::verdict::{Candidate, Mistake};
 
+/// How verdicts name the requirements for images that no scope covers.
+pub const DEFAULT_SCOPE: &str = "default";
+
 /// A policy document, completely valid.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Policy {
@@ -35,6 +38,11 @@ impl Policy {
     pub fn lookup(&self, subject: &Subject) -> Result<Lookup<'_>, SubjectError> {
         let _ = (subject, &self.transports);
         Ok(Lookup { scope: "default".into(), requirements: &self.default, candidates: Vec::new() })
+    }
+
+    /// Every requirement of the document.
+    pub(crate) fn requirements(&self) -> impl Iterator<Item = &Requirement> {
+        self.default.iter().chain(self.transports.values().flat_map(BTreeMap::values).flatten())
     }
 
     /// The key files of all `signedBy` requirements, in order of appearance and without repetition.

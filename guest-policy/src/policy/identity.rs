@@ -36,3 +36,9 @@ impl IdentityMatch {
 /// A complete domain, or a domain and a path: `prefix` and `signedPrefix` of `remapIdentity`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Prefix(String);
+
+impl std::fmt::Display for IdentityMatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("x")
+    }
+}

@@ -1,0 +1,162 @@
+//! Trusted keys: what a `keyPath`, one of `keyPaths` or `keyData` holds.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use sequoia_openpgp::armor::{Kind, Reader, ReaderMode};
+use sequoia_openpgp::cert::prelude::*;
+use sequoia_openpgp::parse::Parse;
+
+use super::message::{Packets, key_id};
+use super::profile;
+
+/// Public keys, found by the identifiers that signatures name.
+#[derive(Debug, Default)]
+pub(crate) struct Keyring {
+    certs: Vec<Cert>,
+    /// By key identifier: which certificate, and which of its keys. Identifiers can collide.
+    index: BTreeMap<[u8; 8], Vec<(usize, usize)>>,
+}
+
+impl Keyring {
+    /// Read keys: binary or any number of ASCII-armoured blocks. Of secret keys the public part counts.
+    /// Nothing at all is a key ring without keys.
+    pub(crate) fn parse(content: &[u8]) -> Result<Self, KeyringError> {
+        let mut keyring = Self::default();
+        if content.len() > MAX_KEYRING_BYTES {
+            return Err(KeyringError::TooLarge);
+        }
+        let mut packets = 0;
+        match content.first() {
+            None => {}
+            Some(0x80..) => keyring.add(content, &mut packets)?,
+            Some(_) => {
+                let text = std::str::from_utf8(content).map_err(|_| KeyringError::NoKey)?;
+                let blocks = armoured_blocks(text)?;
+                if blocks.is_empty() {
+                    return Err(KeyringError::NoKey);
+                }
+                for block in blocks {
+                    keyring.add(&dearmour(block)?, &mut packets)?;
+                }
+            }
+        }
+        keyring.warm();
+        Ok(keyring)
+    }
+
+    /// Whether there are no keys.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.certs.is_empty()
+    }
+
+    /// Fingerprints of the primary keys, upper-case hexadecimal.
+    pub(crate) fn fingerprints(&self) -> impl Iterator<Item = String> {
+        self.certs.iter().map(|cert| format!("{:X}", cert.fingerprint()))
+    }
+
+    /// The certificates.
+    pub(crate) fn certs(&self) -> &[Cert] {
+        &self.certs
+    }
+
+    /// The keys with this identifier: their certificate, and which of its keys, in its order.
+    pub(crate) fn candidates(&self, id: [u8; 8]) -> impl Iterator<Item = (&Cert, usize)> {
+        let places = self.index.get(&id).into_iter().flatten();
+        places.filter_map(|(cert, key)| Some((self.certs.get(*cert)?, *key)))
+    }
+
+    fn add(&mut self, stream: &[u8], packets: &mut usize) -> Result<(), KeyringError> {
+        // The parser skips what it does not understand; a key file with junk in it is a mistake.
+        for tag in Packets::new(stream) {
+            let tag = tag.map_err(|_| KeyringError::Damaged("a packet is cut off".to_owned()))?;
+            if !KEY_TAGS.contains(&tag) {
+                return Err(KeyringError::Stray(tag));
+            }
+            *packets += 1;
+            if *packets > MAX_KEYRING_PACKETS {
+                return Err(KeyringError::TooMany);
+            }
+        }
+        let parser =
+            CertParser::from_bytes(stream).map_err(|e| KeyringError::Damaged(e.to_string()))?;
+        for cert in parser {
+            let cert = cert.map_err(|e| KeyringError::Damaged(e.to_string()))?;
+            let cert = cert.strip_secret_key_material();
+            for (place, key) in cert.keys().enumerate() {
+                if let Some(id) = key_id(&key.key().fingerprint().into()) {
+                    self.index.entry(id).or_default().push((self.certs.len(), place));
+                }
+            }
+            self.certs.push(cert);
+        }
+        Ok(())
+    }
+
+    /// Verify the keys' own signatures now, which sequoia remembers, so that evaluations need not: they run
+    /// on a snapshot of the loaded keys.
+    fn warm(&self) {
+        let latest = profile::latest_time();
+        for cert in &self.certs {
+            for key in cert.keys() {
+                let _ = key.with_policy(&profile::policy(), latest);
+                key.self_revocations().for_each(drop);
+            }
+        }
+    }
+}
+
+/// Key material that cannot be used. The operator's fault, who put it into the policy.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum KeyringError {
+    #[error("damaged key material: {0}")]
+    Damaged(String),
+    #[error("neither a binary nor an ASCII-armoured OpenPGP public key")]
+    NoKey,
+    #[error("packet with tag {0}, which has no place in a public key")]
+    Stray(u8),
+    #[error("more than {MAX_KEYRING_BYTES} bytes")]
+    TooLarge,
+    #[error("more than {MAX_KEYRING_PACKETS} packets")]
+    TooMany,
+}
+
+/// The armoured blocks of a text, each from its header to its footer.
+fn armoured_blocks(text: &str) -> Result<Vec<&str>, KeyringError> {
+    let mut blocks = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(ARMOUR_HEADER) {
+        let block = &rest[start..];
+        let footer = block
+            .find(ARMOUR_FOOTER)
+            .ok_or_else(|| KeyringError::Damaged("an armoured block has no end".to_owned()))?;
+        let end = block[footer..].find('\n').map_or(block.len(), |line| footer + line + 1);
+        blocks.push(&block[..end]);
+        rest = &block[end..];
+    }
+    Ok(blocks)
+}
+
+fn dearmour(block: &str) -> Result<Vec<u8>, KeyringError> {
+    let damaged = |e: &dyn std::fmt::Display| KeyringError::Damaged(e.to_string());
+    let mut reader = Reader::from_bytes(block.as_bytes(), ReaderMode::Tolerant(None));
+    let mut stream = Vec::new();
+    reader.read_to_end(&mut stream).map_err(|e| damaged(&e))?;
+    match reader.kind() {
+        Some(Kind::PublicKey | Kind::SecretKey) if !stream.is_empty() => Ok(stream),
+        _ => Err(KeyringError::NoKey),
+    }
+}
+
+const ARMOUR_HEADER: &str = "-----BEGIN PGP ";
+const ARMOUR_FOOTER: &str = "-----END PGP ";
+
+/// Signatures, keys and subkeys (secret ones too), markers, trust, user names, attributes, padding.
+const KEY_TAGS: [u8; 10] = [2, 5, 6, 7, 10, 12, 13, 14, 17, 21];
+
+/// Largest key material of one file. A key has a few thousand bytes; a key that an attacker flooded with
+/// certifications (CVE-2019-13050) has tens of millions.
+pub(crate) const MAX_KEYRING_BYTES: usize = 4 * 1024 * 1024;
+
+/// Most packets of one file: a thousand keys of an organisation with twenty packets each.
+const MAX_KEYRING_PACKETS: usize = 20_000;
