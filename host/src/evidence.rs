@@ -117,7 +117,7 @@ pub enum EvidenceError {
 }
 
 /// The default configuration directory of the user: `$XDG_CONFIG_HOME`, else `~/.config`.
-fn user_configuration() -> Option<PathBuf> {
+pub(crate) fn user_configuration() -> Option<PathBuf> {
     let variable = std::env::var_os("XDG_CONFIG_HOME").filter(|value| !value.is_empty());
     variable.map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".config")))
 }

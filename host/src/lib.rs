@@ -1,8 +1,8 @@
 //! Countersign decides whether a container image may run.
 //!
 //! Data moves one way: [`image`] names an image and resolves it once, [`evidence`] gathers what was
-//! signed about it, [`engine`] evaluates the policy inside the sandbox, [`report`] shows the verdict.
-//! [`decide`] is the only place that knows the whole path.
+//! signed about it, [`engine`] evaluates the [`policy`] inside the sandbox, [`report`] shows the verdict.
+//! [`decide`] is the only place that knows the whole path. [`sign`] makes what all of this verifies.
 //!
 //! Trust: everything that came from a registry, a signature store or a file of an image is moved as
 //! opaque, size-limited bytes and parsed in the sandbox; the host itself parses only what it must to
@@ -12,7 +12,9 @@ pub mod decide;
 pub mod engine;
 pub mod evidence;
 pub mod image;
+pub mod policy;
 pub mod registry;
 pub mod report;
+pub mod sign;
 
 pub use guest_policy::{digest, image as vocabulary, reference, scope, verdict};

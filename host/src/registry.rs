@@ -30,6 +30,9 @@ pub struct Settings {
     pub auth_files: Vec<PathBuf>,
     /// Directories with certificates for hosts, in lookup order (containers-certs.d(5)).
     pub certs_d: Vec<PathBuf>,
+    /// A directory with certificates that count instead of those in `certs_d`, whatever the host. A client
+    /// certificate in it is shown to registries only.
+    pub cert_dir: Option<PathBuf>,
     /// Longest time for a connection to be made, TLS included.
     pub connect_timeout: Duration,
     /// Longest silence of a server in the middle of an answer.
@@ -56,6 +59,7 @@ impl Settings {
             plain_http: Insecure::default(),
             auth_files: Vec::new(),
             certs_d: Vec::new(),
+            cert_dir: None,
             connect_timeout: limits::CONNECT_TIMEOUT,
             read_timeout: limits::READ_TIMEOUT,
             deadline: limits::DEADLINE,

@@ -1,6 +1,8 @@
 //! TLS: the system's authorities, loaded when the first certificate is checked, and certificates for
 //! single hosts (containers-certs.d(5)).
 
+use std::fs::ReadDir;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -34,37 +36,46 @@ impl HostCertificates {
     pub(super) fn find(directories: &[PathBuf], host: &str) -> Result<Option<Self>, RegistryError> {
         for directory in directories {
             let directory = directory.join(host);
-            let entries = match std::fs::read_dir(&directory) {
-                Ok(entries) => entries,
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            return match std::fs::read_dir(&directory) {
+                Ok(entries) => Self::read(&directory, entries).map(Some),
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
                 // The reference implementation passes over what this user may not read.
-                Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => continue,
-                Err(e) => return Err(fault(&directory, e)),
+                Err(e) if e.kind() == ErrorKind::PermissionDenied => continue,
+                Err(e) => Err(fault(&directory, e)),
             };
-            let mut paths = entries
-                .map(|entry| entry.map(|entry| entry.path()))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|e| fault(&directory, e))?;
-            paths.sort();
-            let mut found = Self::default();
-            for path in paths {
-                match path.extension().and_then(|e| e.to_str()) {
-                    Some("crt") => found.authorities.extend(certificates(&path)?),
-                    Some("cert") => {
-                        let key_path = path.with_extension("key");
-                        let key = PrivateKeyDer::from_pem_slice(&read(&key_path)?)
-                            .map_err(|e| fault(&key_path, e))?;
-                        found.client = Some((certificates(&path)?, key));
-                    }
-                    Some("key") if !path.with_extension("cert").exists() => {
-                        return Err(fault(&path, "there is no .cert file of the same name"));
-                    }
-                    _ => {}
-                }
-            }
-            return Ok(Some(found));
         }
         Ok(None)
+    }
+
+    /// Read one directory, which must exist.
+    pub(super) fn of_directory(directory: &Path) -> Result<Self, RegistryError> {
+        let entries = std::fs::read_dir(directory).map_err(|e| fault(directory, e))?;
+        Self::read(directory, entries)
+    }
+
+    fn read(directory: &Path, entries: ReadDir) -> Result<Self, RegistryError> {
+        let mut paths = entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| fault(directory, e))?;
+        paths.sort();
+        let mut found = Self::default();
+        for path in paths {
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("crt") => found.authorities.extend(certificates(&path)?),
+                Some("cert") => {
+                    let key_path = path.with_extension("key");
+                    let key = PrivateKeyDer::from_pem_slice(&read(&key_path)?)
+                        .map_err(|e| fault(&key_path, e))?;
+                    found.client = Some((certificates(&path)?, key));
+                }
+                Some("key") if !path.with_extension("cert").exists() => {
+                    return Err(fault(&path, "there is no .cert file of the same name"));
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
     }
 
     /// Trust the authorities of another host, too. Its client certificate stays with it.

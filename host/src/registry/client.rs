@@ -159,23 +159,30 @@ impl Client {
         }
     }
 
-    /// The HTTP client for a host over TLS; authorities of `friend` are trusted for it, too.
+    /// The HTTP client for a host over TLS; authorities of `friend`, a registry, are trusted for it, too.
+    /// The host is a registry itself if it is its own friend.
     pub(super) fn http(
         &self,
         host: &str,
         friend: Option<&str>,
     ) -> Result<reqwest::Client, RegistryError> {
+        let is_registry = friend == Some(host);
         let friend = friend.filter(|friend| *friend != host);
-        let key = format!("{host} {}", friend.unwrap_or_default());
+        let key = format!("{host} {} {is_registry}", friend.unwrap_or_default());
         let mut known = lock(&self.inner.with_certificates);
         if let Some(http) = known.get(&key) {
             return Ok(http.clone());
         }
-        let directories = &self.settings().certs_d;
-        let own = HostCertificates::find(directories, host)?;
-        let friends = match friend {
-            Some(friend) => HostCertificates::find(directories, friend)?,
-            None => None,
+        let Settings { certs_d, cert_dir, .. } = self.settings();
+        let (own, friends) = match (cert_dir, friend) {
+            (Some(directory), _) => {
+                let given = Some(HostCertificates::of_directory(directory)?);
+                if is_registry { (given, None) } else { (None, given) }
+            }
+            (None, Some(friend)) => {
+                (HostCertificates::find(certs_d, host)?, HostCertificates::find(certs_d, friend)?)
+            }
+            (None, None) => (HostCertificates::find(certs_d, host)?, None),
         };
         let http = if own.is_none() && friends.is_none() {
             self.ordinary()?
@@ -255,7 +262,7 @@ impl Client {
             host: host.to_owned(),
             fault: format!("not the name of a host: {e}"),
         })?;
-        let http = if plain { self.ordinary()? } else { self.http(host, None)? };
+        let http = if plain { self.ordinary()? } else { self.http(host, Some(host))? };
         let registry = Arc::new(Registry {
             host: host.to_owned(),
             base,

@@ -1,0 +1,26 @@
+//! `countersign precompile`: for packagers.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use countersign::engine::Engine;
+
+use super::{Exit, print};
+
+/// Compile the engine for this machine's processor into a folder, from which a package ships it beside the
+/// executable
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Result<Exit> {
+        let path = Engine::precompile(&self.folder)
+            .with_context(|| format!("cannot compile into {}", self.folder.display()))?;
+        print(&format!("{}\n", path.display()))?;
+        Ok(Exit::Success)
+    }
+}
