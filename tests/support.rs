@@ -7,6 +7,9 @@ use guest_build::{Guest, Toolchain};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine, Store};
 
+pub(crate) mod server;
+pub(crate) mod tls;
+
 /// The workspace's root.
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

@@ -273,6 +273,18 @@ impl<'a> Image<'a> {
                 "an image with such a manifest is not judged",
             ));
         }
+        if let Some(named) = reference.as_ref().and_then(Reference::digest) {
+            // Of an image that was chosen from an index, the name may be the index's.
+            let top = evidence.index.as_deref().unwrap_or(&evidence.manifest);
+            if *named != digest && !named.matches(top) {
+                return Err(Failure::deny(
+                    "reference-digest-mismatch",
+                    None,
+                    format!("Manifest does not match provided manifest digest {named}"),
+                    "only SHA-256 digests are ever computed; do not use this image before you know why",
+                ));
+            }
+        }
         Ok(Self { subject, evidence, reference, digest, now })
     }
 }

@@ -11,7 +11,7 @@ use guest_policy::digest::Digest;
 use guest_policy::image::Subject;
 use guest_policy::reference::{Reference, ReferenceError};
 
-use crate::registry::{Client, RegistryError};
+use crate::registry::{Client, Manifest, RegistryError};
 
 mod archive;
 mod directory;
@@ -112,9 +112,7 @@ impl ImageName {
     ) -> Result<Vec<Resolved>, ImageError> {
         let subject = self.subject(judged_as)?;
         let source = self.open(client).await?;
-        let top = source.manifest(None).await?;
-        let kind = manifest::Kind::of(&top, source.content_type())
-            .map_err(|fault| ImageError::malformed(self, fault))?;
+        let (kind, top) = self.read(&source, None).await?;
         let resolved = |digest: Digest, manifest: Vec<u8>, platform: Option<&Platform>| Resolved {
             subject: subject.clone(),
             digest,
@@ -133,10 +131,8 @@ impl ImageName {
         };
         let mut all = Vec::with_capacity(instances.len());
         for instance in instances {
-            let body = source.manifest(Some(&instance.digest)).await?;
-            if let manifest::Kind::Index(_) = manifest::Kind::of(&body, None)
-                .map_err(|fault| ImageError::malformed(self, fault))?
-            {
+            let (kind, body) = self.read(&source, Some(&instance.digest)).await?;
+            if let manifest::Kind::Index(_) = kind {
                 return Err(ImageError::malformed(self, manifest::Fault::NestedIndex));
             }
             all.push(Resolved {
@@ -145,6 +141,16 @@ impl ImageName {
             });
         }
         Ok(all)
+    }
+
+    async fn read(
+        &self,
+        source: &Source<'_>,
+        instance: Option<&Digest>,
+    ) -> Result<(manifest::Kind, Vec<u8>), ImageError> {
+        let Manifest { content, content_type } = source.manifest(instance).await?;
+        let kind = manifest::Kind::of(&content, content_type.as_deref());
+        Ok((kind.map_err(|fault| ImageError::malformed(self, fault))?, content))
     }
 
     async fn open<'a>(&'a self, client: &'a Client) -> Result<Source<'a>, ImageError> {
@@ -416,7 +422,7 @@ enum NameFault {
     Index(String),
     #[error("the path is missing")]
     NoPath,
-    #[error(transparent)]
+    #[error("{0}; expected [HOST[:PORT]/]PATH[:TAG|@DIGEST]")]
     Reference(#[from] ReferenceError),
     #[error(
         "Docker references with both a tag and digest are currently not supported: leave one of them out"
@@ -431,55 +437,33 @@ enum NameFault {
 
 /// Where manifests of an image are read from.
 enum Source<'a> {
-    Directory {
-        name: &'a ImageName,
-        path: &'a Path,
-    },
-    Docker {
-        name: &'a ImageName,
-        client: &'a Client,
-        reference: &'a Reference,
-        top: crate::registry::Manifest,
-    },
-    Layout {
-        name: &'a ImageName,
-        layout: layout::Layout,
-        descriptor: Digest,
-    },
-    Read {
-        name: &'a ImageName,
-        top: Vec<u8>,
-    },
+    Directory { name: &'a ImageName, path: &'a Path },
+    Docker { name: &'a ImageName, client: &'a Client, reference: &'a Reference, top: Manifest },
+    Layout { name: &'a ImageName, layout: layout::Layout, descriptor: Digest },
+    Read { name: &'a ImageName, top: Vec<u8> },
 }
 
 impl Source<'_> {
     /// The top-level manifest, or the instance with this digest. The bytes have the digest.
-    async fn manifest(&self, instance: Option<&Digest>) -> Result<Vec<u8>, ImageError> {
-        match (self, instance) {
+    async fn manifest(&self, instance: Option<&Digest>) -> Result<Manifest, ImageError> {
+        let content = match (self, instance) {
             (Self::Directory { name, path }, _) => {
-                directory::manifest(path, instance).map_err(|fault| name.file(fault))
+                directory::manifest(path, instance).map_err(|fault| name.file(fault))?
             }
-            (Self::Docker { top, .. }, None) => Ok(top.content.clone()),
+            (Self::Docker { top, .. }, None) => return Ok(top.clone()),
             (Self::Docker { name, client, reference, .. }, Some(digest)) => {
                 let reference = reference.at(digest.clone());
-                let fetched = client.manifest(&reference).await.map_err(|e| name.registry(e))?;
-                Ok(fetched.content)
+                return client.manifest(&reference).await.map_err(|e| name.registry(e));
             }
             (Self::Layout { name, layout, descriptor }, _) => {
-                layout.blob(instance.unwrap_or(descriptor)).map_err(|fault| name.file(fault))
+                layout.blob(instance.unwrap_or(descriptor)).map_err(|fault| name.file(fault))?
             }
-            (Self::Read { top, .. }, None) => Ok(top.clone()),
+            (Self::Read { top, .. }, None) => top.clone(),
             (Self::Read { name, .. }, Some(_)) => {
-                Err(ImageError::malformed(name, manifest::Fault::NestedIndex))
+                return Err(ImageError::malformed(name, manifest::Fault::NestedIndex));
             }
-        }
-    }
-
-    fn content_type(&self) -> Option<&str> {
-        match self {
-            Self::Docker { top, .. } => top.content_type.as_deref(),
-            _ => None,
-        }
+        };
+        Ok(Manifest { content, content_type: None })
     }
 }
 

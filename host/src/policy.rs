@@ -110,7 +110,7 @@ impl PolicyFile {
         let mut read = |path: &str| {
             let path = folder.join(path);
             let content =
-                read_limited(&path, MAX_KEY_FILE_BYTES).map_err(|f| in_words(&path, f))?;
+                read_limited(&path, MAX_KEY_FILE_BYTES).map_err(|f| in_words(&path, &f))?;
             left = left.checked_sub(content.len()).ok_or_else(|| {
                 format!(
                     "open {}: key files have more than {MAX_KEY_BYTES_TOTAL} bytes in total",
@@ -161,7 +161,10 @@ pub enum PolicyError {
         searched: Vec<PathBuf>,
     },
     /// The file cannot be read.
-    #[error("cannot read policy \"{}\": {fault}; expected a file as containers-policy.json(5) describes it", .path.display())]
+    #[error(
+        "cannot read policy \"{}\": {}; expected a file as containers-policy.json(5) describes it",
+        .path.display(), without_path(.fault)
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -217,16 +220,26 @@ fn listed(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
 }
 
-/// Why a key file was not read, in the words of the reference implementation where it has some.
-fn in_words(path: &Path, fault: FileFault) -> String {
+/// What is wrong with a file that is named already.
+fn without_path(fault: &FileFault) -> String {
     match fault {
-        FileFault::Io { source, .. } => {
-            let text = source.to_string();
-            let text = text.split(" (os error").next().unwrap_or_default();
-            format!("open {}: {}", path.display(), text.to_lowercase())
+        FileFault::Io { source, .. } => source.to_string(),
+        FileFault::TooLarge { limit, .. } => {
+            format!("exceeded maximum allowed size of {limit} bytes")
         }
-        fault => fault.to_string(),
+        other => other.to_string(),
     }
+}
+
+/// Why a key file was not read, in the form that the reference implementation gives it: the system's words
+/// in lower case, without their number.
+fn in_words(path: &Path, fault: &FileFault) -> String {
+    let text = without_path(fault);
+    let text = match fault {
+        FileFault::Io { .. } => text.split(" (os error").next().unwrap_or_default().to_lowercase(),
+        _ => text,
+    };
+    format!("open {}: {text}", path.display())
 }
 
 /// Largest policy document. One of 1,000 scopes has less than a third of it; keys lie in files.

@@ -33,6 +33,9 @@ pub struct Settings {
     /// A directory with certificates that count instead of those in `certs_d`, whatever the host. A client
     /// certificate in it is shown to registries only.
     pub cert_dir: Option<PathBuf>,
+    /// Whether the proxies that the process's environment names are used (`HTTPS_PROXY`, `HTTP_PROXY`,
+    /// `ALL_PROXY`, and `NO_PROXY` against them).
+    pub environment_proxies: bool,
     /// Longest time for a connection to be made, TLS included.
     pub connect_timeout: Duration,
     /// Longest silence of a server in the middle of an answer.
@@ -49,17 +52,19 @@ impl Settings {
         Self {
             auth_files: credentials::default_files(),
             certs_d: certs::default_directories(),
+            environment_proxies: true,
             ..Self::isolated()
         }
     }
 
-    /// No credentials, and no certificates but the system's.
+    /// No credentials, no proxies, and no certificates but the system's.
     pub fn isolated() -> Self {
         Self {
             plain_http: Insecure::default(),
             auth_files: Vec::new(),
             certs_d: Vec::new(),
             cert_dir: None,
+            environment_proxies: false,
             connect_timeout: limits::CONNECT_TIMEOUT,
             read_timeout: limits::READ_TIMEOUT,
             deadline: limits::DEADLINE,

@@ -48,7 +48,8 @@ impl Style {
         self.paint("2", text)
     }
 
-    fn strong(self, text: &str) -> String {
+    /// Text that stands out.
+    pub fn strong(self, text: &str) -> String {
         self.paint("1", text)
     }
 

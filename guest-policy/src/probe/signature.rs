@@ -200,7 +200,7 @@ fn question(input: &Value) -> Option<(Engine, Subject, Evidence, u64)> {
     });
     let evidence = Evidence {
         manifest: bytes(&input["manifest"])?,
-        index: None,
+        index: bytes(&input["index"]),
         signatures: signatures.collect::<Option<_>>()?,
     };
     Some((engine, subject, evidence, input["now"].as_u64()?))

@@ -4,12 +4,14 @@
 //! most specific section does not say, a less specific one does.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use guest_policy::reference::Reference;
 use guest_policy::scope::{docker_identity, docker_namespaces};
-use serde::Deserialize;
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
 
 use super::{InvalidLocation, Location};
 use crate::image::read_limited;
@@ -131,6 +133,7 @@ pub struct Section {
     /// The name of `lookaside-staging` before containers/image 5.25.
     pub sigstore_staging: Option<String>,
     /// Whether signatures are attached to images, as cosign does.
+    #[serde(default, deserialize_with = "boolean")]
     pub use_sigstore_attachments: Option<bool>,
 }
 
@@ -290,6 +293,27 @@ impl Document {
             None => Ok(Self::default()),
         }
     }
+}
+
+/// A YAML boolean or null; the text `"true"` is none, as in the reference implementation.
+fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    struct Boolean;
+    impl Visitor<'_> for Boolean {
+        type Value = Option<bool>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("true or false, without quotation marks")
+        }
+
+        fn visit_bool<E>(self, value: bool) -> Result<Option<bool>, E> {
+            Ok(Some(value))
+        }
+
+        fn visit_unit<E>(self) -> Result<Option<bool>, E> {
+            Ok(None)
+        }
+    }
+    deserializer.deserialize_any(Boolean)
 }
 
 /// Where signatures are when nothing is configured.

@@ -24,15 +24,15 @@ impl Kind {
     /// different things (CVE-2021-41190): members of two formats, a member twice or in another case, a
     /// `Content-Type` that contradicts the content.
     pub(super) fn of(body: &[u8], content_type: Option<&str>) -> Result<Self, Fault> {
-        let Keys(keys) = serde_json::from_slice(body).map_err(|e| Fault::Json(e.to_string()))?;
-        for (place, key) in keys.iter().enumerate() {
-            let same = |other: &String| other.eq_ignore_ascii_case(key);
-            let misspelt = TELLING_MEMBERS.iter().any(|m| m.eq_ignore_ascii_case(key) && m != key);
-            if misspelt || keys[..place].iter().any(same) {
-                return Err(Fault::Ambiguous(format!("member {key:?} is given twice or misspelt")));
-            }
+        let keys = members(body, &TELLING_MEMBERS)?;
+        let top: Top<'_> = serde_json::from_slice(body)?;
+        let is_schema1 = |media_type: Option<&str>| media_type.is_some_and(is_schema1);
+        if top.schema_version == Some(1)
+            || is_schema1(top.media_type.as_deref())
+            || is_schema1(content_type)
+        {
+            return Err(Fault::Schema1);
         }
-        let top: Top<'_> = serde_json::from_slice(body).map_err(|e| Fault::Json(e.to_string()))?;
         let declared = top.media_type.as_deref().and_then(format_of);
         let is_index = match declared {
             Some(format) => format == Format::Index,
@@ -40,8 +40,6 @@ impl Kind {
         };
         let foreign: &[&str] = if is_index {
             &["config", "fsLayers", "history", "layers"]
-        } else if top.schema_version == Some(1) {
-            &["config", "layers", "manifests"]
         } else {
             &["fsLayers", "history", "manifests"]
         };
@@ -60,14 +58,14 @@ impl Kind {
         if !is_index {
             return Ok(Self::Image);
         }
-        let entries: Vec<Entry> = match top.manifests {
-            Some(raw) => serde_json::from_str(raw.get()).map_err(|e| Fault::Json(e.to_string()))?,
+        let entries: Vec<&RawValue> = match top.manifests {
+            Some(raw) => serde_json::from_str(raw.get())?,
             None => Vec::new(),
         };
         if entries.len() > MAX_INSTANCES {
             return Err(Fault::TooManyInstances(entries.len()));
         }
-        entries.into_iter().map(Instance::try_from).collect::<Result<_, _>>().map(Self::Index)
+        entries.into_iter().map(Instance::parse).collect::<Result<_, _>>().map(Self::Index)
     }
 }
 
@@ -80,19 +78,24 @@ pub(super) struct Instance {
     pub(super) zstd: bool,
 }
 
-impl TryFrom<Entry> for Instance {
-    type Error = Fault;
-
-    fn try_from(entry: Entry) -> Result<Self, Fault> {
-        let zstd = entry.annotations.unwrap_or_default();
+impl Instance {
+    fn parse(raw: &RawValue) -> Result<Self, Fault> {
+        members(raw.get().as_bytes(), &["annotations", "digest", "platform"])?;
+        let entry: Entry<'_> = serde_json::from_str(raw.get())?;
+        let platform = |raw: &RawValue| {
+            members(raw.get().as_bytes(), &["architecture", "os", "variant"])?;
+            let platform: EntryPlatform = serde_json::from_str(raw.get())?;
+            Ok::<_, Fault>(Platform {
+                os: platform.os,
+                architecture: platform.architecture,
+                variant: platform.variant.filter(|v| !v.is_empty()),
+            })
+        };
+        let annotations = entry.annotations.unwrap_or_default();
         Ok(Self {
             digest: entry.digest.parse()?,
-            platform: entry.platform.map(|p| Platform {
-                os: p.os,
-                architecture: p.architecture,
-                variant: p.variant.filter(|v| !v.is_empty()),
-            }),
-            zstd: zstd.get(ZSTD_ANNOTATION).is_some_and(|value| value == "true"),
+            platform: entry.platform.map(platform).transpose()?,
+            zstd: annotations.get(ZSTD_ANNOTATION).is_some_and(|value| value == "true"),
         })
     }
 }
@@ -105,9 +108,14 @@ pub(super) enum Fault {
     #[error(transparent)]
     Digest(#[from] InvalidDigest),
     #[error("it is not a JSON manifest: {0}")]
-    Json(String),
+    Json(#[from] serde_json::Error),
     #[error("an index inside of an index is not supported; name the inner one by its digest")]
     NestedIndex,
+    #[error(
+        "it is in Docker's old schema 1, which is not judged: convert the image with \
+         skopeo copy --format=oci docker://OLD docker://NEW, and sign the new one"
+    )]
+    Schema1,
     #[error("its index has {0} entries, which is more than the {MAX_INSTANCES} that are looked at")]
     TooManyInstances(usize),
 }
@@ -118,9 +126,21 @@ enum Format {
     Index,
 }
 
+/// Without parameters such as a character set.
+fn bare(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn is_schema1(media_type: &str) -> bool {
+    matches!(
+        bare(media_type),
+        "application/vnd.docker.distribution.manifest.v1+json"
+            | "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    )
+}
+
 fn format_of(media_type: &str) -> Option<Format> {
-    let bare = media_type.split(';').next().unwrap_or_default().trim();
-    Some(match bare {
+    Some(match bare(media_type) {
         "application/vnd.oci.image.index.v1+json"
         | "application/vnd.docker.distribution.manifest.list.v2+json" => Format::Index,
         "application/vnd.oci.image.manifest.v1+json"
@@ -139,9 +159,10 @@ struct Top<'a> {
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct Entry<'a> {
     digest: String,
-    platform: Option<EntryPlatform>,
+    #[serde(borrow)]
+    platform: Option<&'a RawValue>,
     annotations: Option<BTreeMap<String, String>>,
 }
 
@@ -152,6 +173,20 @@ struct EntryPlatform {
     #[serde(default)]
     architecture: String,
     variant: Option<String>,
+}
+
+/// The names of an object's members; an error if one is there twice, or if one of `telling` is written in
+/// another case, since readers differ in which of them counts.
+fn members(object: &[u8], telling: &[&str]) -> Result<Vec<String>, Fault> {
+    let Keys(keys) = serde_json::from_slice(object)?;
+    for (place, key) in keys.iter().enumerate() {
+        let same = |other: &String| other.eq_ignore_ascii_case(key);
+        let misspelt = telling.iter().any(|m| m.eq_ignore_ascii_case(key) && m != key);
+        if misspelt || keys[..place].iter().any(same) {
+            return Err(Fault::Ambiguous(format!("member {key:?} is given twice or misspelt")));
+        }
+    }
+    Ok(keys)
 }
 
 /// The names of an object's members, in order, duplicates kept.
@@ -194,7 +229,7 @@ const TELLING_MEMBERS: [&str; 8] = [
     "signatures",
 ];
 
-/// Most members of a manifest's top level. The specifications name fewer than ten.
+/// Most members of a manifest's top level, or of an index's entry. The specifications name fewer than ten.
 const MAX_MEMBERS: usize = 64;
 
 /// Most entries of an index. The largest indexes of public registries have fewer than 50, attestations
@@ -217,7 +252,10 @@ mod tests {
             r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","manifests":[]}"#,
             r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#,
             r#"{"schemaVersion":2,"manifests":[],"MANIFESTS":[]}"#,
-            r#"{"schemaVersion":1,"fsLayers":[],"history":[],"manifests":[]}"#,
+            r#"{"schemaVersion":2,"manifests":[{"digest":"","Digest":""}]}"#,
+            r#"{"schemaVersion":2,"manifests":[{"digest":"","digest":""}]}"#,
+            r#"{"schemaVersion":2,"manifests":[{"Digest":""}]}"#,
+            r#"{"schemaVersion":2,"manifests":[{"digest":"","platform":{"os":"a","OS":"b"}}]}"#,
         ] {
             let fault = Kind::of(body.as_bytes(), None).expect_err(body);
             assert!(matches!(fault, Fault::Ambiguous(_)), "{body}: {fault}");
@@ -235,6 +273,23 @@ mod tests {
         assert!(matches!(Kind::of(index, list), Ok(Kind::Index(_))));
         assert!(matches!(Kind::of(image, oci_image), Ok(Kind::Image)));
         assert!(matches!(Kind::of(image, Some("text/plain")), Ok(Kind::Image)));
+    }
+
+    #[test]
+    fn refuses_schema_1_however_it_shows() {
+        let v1 = Some("application/vnd.docker.distribution.manifest.v1+json");
+        let jws = Some("application/vnd.docker.distribution.manifest.v1+prettyjws; charset=utf-8");
+        for (body, content_type) in [
+            (r#"{"schemaVersion":1,"fsLayers":[],"history":[]}"#, None),
+            (r#"{"schemaVersion":1,"fsLayers":[],"history":[],"signatures":[]}"#, None),
+            (r#"{"schemaVersion":1,"config":{},"layers":[]}"#, None),
+            (r#"{"schemaVersion":2,"config":{},"layers":[]}"#, v1),
+            (r#"{"fsLayers":[],"history":[]}"#, jws),
+            (r#"{"mediaType":"application/vnd.docker.distribution.manifest.v1+prettyjws"}"#, None),
+        ] {
+            let fault = Kind::of(body.as_bytes(), content_type).expect_err(body);
+            assert!(matches!(fault, Fault::Schema1), "{body}: {fault}");
+        }
     }
 
     #[test]

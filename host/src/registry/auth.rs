@@ -178,8 +178,10 @@ async fn token(
 ) -> Result<Secret, RegistryError> {
     let scope = format!("repository:{}:pull", repository.path());
     let service = challenge.parameter("service");
-    let host = authority(realm);
-    let http = client.http(&host, Some(registry.host()).filter(|registry| *registry == host))?;
+    let http = match realm.origin() == registry.base().origin() {
+        true => registry.http().clone(),
+        false => client.http(&authority(realm), None)?,
+    };
     let mut url = realm.clone();
     let request = match &credentials {
         // RFC 6749 form, which only token servers of Docker's distribution understand.

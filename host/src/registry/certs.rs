@@ -180,7 +180,13 @@ impl ServerCertVerifier for SystemVerifier {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, RegistryError> {
     let pem = read(path)?;
-    CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|e| fault(path, e))
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|e| fault(path, e))?;
+    if found.is_empty() {
+        return Err(fault(path, "there is no certificate in it; expected PEM"));
+    }
+    Ok(found)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RegistryError> {

@@ -122,11 +122,8 @@ impl Client {
     ) -> Result<Option<Vec<u8>>, RegistryError> {
         let host = authority(url);
         let fetch = async {
-            let http = match url.scheme() {
-                "https" => self.http(&host, registry)?,
-                _ => self.ordinary()?,
-            };
-            let (response, url) = self.send(&http, url, None, None).await?;
+            let http = self.http_for(url, registry)?;
+            let (response, url) = self.send(&http, registry, url, None, None).await?;
             match response.status().as_u16() {
                 200 => {
                     let body = limits::read(response, limit).await;
@@ -148,9 +145,16 @@ impl Client {
 
     /// Whether a URL may be asked for: https, or http to a host that the user named as insecure.
     pub(super) fn check_scheme(&self, url: &Url) -> Result<(), String> {
+        let named = || {
+            // A URL leaves its scheme's own port out, a user need not.
+            let with_port = format!("{}:80", authority(url));
+            let insecure = &self.settings().plain_http;
+            insecure.contains(&authority(url))
+                || (url.port().is_none() && insecure.contains(&with_port))
+        };
         match url.scheme() {
             "https" => Ok(()),
-            "http" if self.settings().plain_http.contains(&authority(url)) => Ok(()),
+            "http" if named() => Ok(()),
             "http" => Err(format!(
                 "it has no TLS; if that is intended, name the host with --plain-http {}",
                 authority(url)
@@ -195,6 +199,14 @@ impl Client {
         Ok(http)
     }
 
+    /// The HTTP client for a URL's host, with certificates only where there is TLS.
+    fn http_for(&self, url: &Url, friend: Option<&str>) -> Result<reqwest::Client, RegistryError> {
+        match url.scheme() {
+            "https" => self.http(&authority(url), friend),
+            _ => self.ordinary(),
+        }
+    }
+
     /// Send a request as it is, with retries.
     pub(super) async fn send_once(
         &self,
@@ -210,7 +222,8 @@ impl Client {
             let response = request.send().await.map_err(|e| transfer_error(url, &e))?;
             let transient = matches!(response.status().as_u16(), 429 | 500 | 502..=504);
             let wait = retry_after(response.headers()).unwrap_or(pause);
-            let too_late = started.elapsed() + wait >= self.settings().deadline;
+            // The server may name any number of seconds.
+            let too_late = started.elapsed().saturating_add(wait) >= self.settings().deadline;
             request = match again {
                 Some(again) if transient && retries < MAX_RETRIES && !too_late => again,
                 _ => return Ok(response),
@@ -235,7 +248,11 @@ impl Client {
         host: &str,
         certificates: HostCertificates,
     ) -> Result<reqwest::Client, RegistryError> {
-        reqwest::Client::builder()
+        let builder = match self.settings().environment_proxies {
+            true => reqwest::Client::builder(),
+            false => reqwest::Client::builder().no_proxy(),
+        };
+        builder
             .tls_backend_preconfigured(certs::tls(host, certificates)?)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(self.settings().connect_timeout)
@@ -286,7 +303,8 @@ impl Client {
     async fn extension(&self, registry: &Registry) -> Result<bool, RegistryError> {
         let ask = async || {
             let url = registry.url("v2/")?;
-            let (response, url) = self.send(&registry.http, &url, None, None).await?;
+            let sent = self.send(&registry.http, Some(&registry.host), &url, None, None);
+            let (response, url) = sent.await?;
             match response.status().as_u16() {
                 200 | 401 => {
                     let value = response.headers().get("x-registry-supports-signatures");
@@ -314,18 +332,18 @@ impl Client {
         let mut authorization = lock(&registry.authorizations).get(repository.path()).cloned();
         let mut hint = None;
         loop {
-            let accept = Some(ACCEPTED_MANIFESTS);
+            let (accept, friend) = (Some(ACCEPTED_MANIFESTS), Some(registry.host.as_str()));
             let (response, last) =
-                self.send(&registry.http, url, accept, authorization.as_ref()).await?;
+                self.send(&registry.http, friend, url, accept, authorization.as_ref()).await?;
             let status = response.status().as_u16();
             if status == 200 {
                 let headers = response.headers().clone();
                 let body = limits::read(response, limit).await;
                 return body.map(|b| (headers, b)).map_err(|fault| fault.into_error(&last, limit));
             }
+            let redirected = last.origin() != registry.base.origin();
             // A challenge of another host, to which a redirect led, is not answered.
-            let own_challenge = status == 401 && last.origin() == registry.base.origin();
-            if own_challenge && hint.is_none() {
+            if status == 401 && !redirected && hint.is_none() {
                 let values = response.headers().get_all(header::WWW_AUTHENTICATE);
                 let values = values.iter().filter_map(|value| value.to_str().ok());
                 let challenges: Vec<_> = values.flat_map(Challenge::parse_all).collect();
@@ -339,45 +357,32 @@ impl Client {
                     authorization = Some(header);
                     continue;
                 }
-                return Err(self.refused(registry, what, &[], hint));
+                return Err(refused(&registry.host, what, &[], hint));
             }
             let body = limits::read(response, MAX_TOKEN_BYTES).await.unwrap_or_default();
+            let host = if redirected { authority(&last) } else { registry.host.clone() };
             return Err(match status {
-                401 | 403 => self.refused(registry, what, &body, hint),
-                404 => RegistryError::NotFound {
-                    host: registry.host.clone(),
-                    what: what.to_owned(),
-                    detail: detail(&body),
-                },
+                401 | 403 => refused(&host, what, &body, hint),
+                404 => {
+                    RegistryError::NotFound { host, what: what.to_owned(), detail: detail(&body) }
+                }
                 _ => status_error(&last, status, &body),
             });
         }
     }
 
-    fn refused(
-        &self,
-        registry: &Registry,
-        what: &str,
-        body: &[u8],
-        hint: Option<String>,
-    ) -> RegistryError {
-        RegistryError::Unauthorized {
-            host: registry.host.clone(),
-            what: what.to_owned(),
-            detail: detail(body),
-            hint: hint.unwrap_or_else(|| "check that your account may pull it".to_owned()),
-        }
-    }
-
-    /// GET with redirects; `authorization` goes to the first host only. Also gives the URL that answered.
+    /// GET with redirects. `first` and `authorization` are for the first host only; authorities of
+    /// `friend` are trusted for every host. Also gives the URL that answered.
     async fn send(
         &self,
-        http: &reqwest::Client,
+        first: &reqwest::Client,
+        friend: Option<&str>,
         url: &Url,
         accept: Option<&'static str>,
         authorization: Option<&HeaderValue>,
     ) -> Result<(Response, Url), RegistryError> {
         let mut current = url.clone();
+        let mut http = first.clone();
         for _ in 0..=MAX_REDIRECTS {
             let mut request = http.get(current.clone());
             if let Some(accept) = accept {
@@ -398,12 +403,17 @@ impl Client {
                 fault,
             };
             let location = response.headers().get(header::LOCATION);
-            let location = location.and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let Some(location) = location.and_then(|value| value.to_str().ok()) else {
+                return Err(refused("nowhere", "there is no header Location".to_owned()));
+            };
             let next = current.join(location).map_err(|e| refused(location, e.to_string()))?;
-            // From http one may come to http, but never from https.
-            if current.scheme() == "https" || next.scheme() != "http" {
+            if next.origin() != current.origin() {
                 self.check_scheme(&next).map_err(|fault| refused(&shown(&next), fault))?;
             }
+            http = match next.origin() == url.origin() {
+                true => first.clone(),
+                false => self.http_for(&next, friend)?,
+            };
             current = next;
         }
         Err(RegistryError::Redirect {
@@ -464,6 +474,10 @@ impl Registry {
         &self.base
     }
 
+    pub(super) fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
     fn url(&self, path: &str) -> Result<Url, RegistryError> {
         self.base.join(path).map_err(|e| RegistryError::Malformed {
             url: format!("{}{path}", self.base),
@@ -504,6 +518,16 @@ pub(super) fn transfer_error(url: &Url, error: &reqwest::Error) -> RegistryError
         (false, _) => root_cause(error),
     };
     RegistryError::Unreachable { host, fault }
+}
+
+/// 401 or 403 of `host`.
+fn refused(host: &str, what: &str, body: &[u8], hint: Option<String>) -> RegistryError {
+    RegistryError::Unauthorized {
+        host: host.to_owned(),
+        what: what.to_owned(),
+        detail: detail(body),
+        hint: hint.unwrap_or_else(|| "check that your account may pull it".to_owned()),
+    }
 }
 
 /// An answer with a status that has no meaning of its own here.
