@@ -16,10 +16,11 @@ mod policy;
 
 /// Every page, by its path from the root.
 fn pages() -> Vec<String> {
-    let mut pages: Vec<String> = ["README", "ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY"]
-        .iter()
-        .map(|name| format!("{name}.md"))
-        .collect();
+    let mut pages: Vec<String> =
+        ["README", "ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY"]
+            .iter()
+            .map(|name| format!("{name}.md"))
+            .collect();
     pages.extend(files("docs", "md"));
     pages.extend(files("policies", "md"));
     pages

@@ -8,6 +8,7 @@ use crate::image::{
     Evidence, KeyFile, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Needs, Signature,
     SignatureForm, Subject,
 };
+use crate::manifest;
 use crate::openpgp::{self, Keyring};
 use crate::policy::{
     self, KeyProblem, KeySource, KeyType, Material, Policy, Requirement, SignedBy,
@@ -271,6 +272,14 @@ impl<'a> Image<'a> {
                 None,
                 format!("manifest exceeded maximum allowed size of {MAX_MANIFEST_BYTES} bytes"),
                 "an image with such a manifest is not judged",
+            ));
+        }
+        if let Err(fault) = manifest::Kind::of(&evidence.manifest, None) {
+            return Err(Failure::deny(
+                "manifest-unusable",
+                None,
+                format!("the manifest cannot be judged: {fault}"),
+                "build or convert the image with current tools, and sign it again",
             ));
         }
         if let Some(named) = reference.as_ref().and_then(Reference::digest) {

@@ -9,6 +9,8 @@
 
 pub mod digest;
 pub mod image;
+pub mod manifest;
+pub mod platform;
 pub mod reference;
 pub mod scope;
 pub mod verdict;

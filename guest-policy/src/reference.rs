@@ -205,6 +205,17 @@ impl Parsed {
     }
 }
 
+#[cfg(feature = "probe")]
+impl Parsed {
+    /// `[domain/]path`.
+    pub(crate) fn name(&self) -> String {
+        match &self.domain {
+            Some(domain) => format!("{domain}/{}", self.path),
+            None => self.path.clone(),
+        }
+    }
+}
+
 /// Longest `domain/path`, in characters (distribution's `NameTotalLengthMax`).
 pub const MAX_NAME_LENGTH: usize = 255;
 
@@ -239,8 +250,13 @@ pub fn is_name(text: &str) -> bool {
     split_name(text).is_some()
 }
 
+/// Whether `text` is completely a name with its domain: `domain/path`.
+pub fn is_qualified_name(text: &str) -> bool {
+    matches!(split_name(text), Some((Some(_), _)))
+}
+
 /// `[domain/]path`: a first component that can be a domain is one, if a path follows.
-fn split_name(name: &str) -> Option<(Option<&str>, &str)> {
+pub(crate) fn split_name(name: &str) -> Option<(Option<&str>, &str)> {
     if let Some((first, rest)) = name.split_once('/')
         && is_domain(first)
         && is_path(rest)

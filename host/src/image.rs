@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use guest_policy::digest::Digest;
 use guest_policy::image::Subject;
+use guest_policy::manifest;
 use guest_policy::reference::{Reference, ReferenceError};
 
 use crate::registry::{Client, Manifest, RegistryError};
@@ -16,11 +17,11 @@ use crate::registry::{Client, Manifest, RegistryError};
 mod archive;
 mod directory;
 mod layout;
-mod manifest;
 mod platform;
 
 pub(crate) use directory::{file_stem, read_limited};
-pub use platform::{InvalidPlatform, Platform, PlatformSelection};
+pub use guest_policy::platform::{InvalidPlatform, Platform};
+pub use platform::PlatformSelection;
 
 /// An image as users name it: `TRANSPORT:…`. Without a transport, `docker://` is meant.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -63,7 +63,9 @@ fn is_kebab(text: &str) -> bool {
     text.contains('-')
         && !text.starts_with('-')
         && !text.ends_with('-')
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 const PAGE: &str = "docs/reasons.md";

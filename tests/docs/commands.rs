@@ -10,7 +10,8 @@ fn every_command_and_option_of_countersign_exists() {
     for (page, line) in lines() {
         let Some(rest) = line.strip_prefix("countersign ") else { continue };
         // What a shell makes of it is not ours.
-        let words: Vec<_> = rest.split_whitespace().take_while(|w| !matches!(*w, ">" | "|")).collect();
+        let words: Vec<_> =
+            rest.split_whitespace().take_while(|w| !matches!(*w, ">" | "|")).collect();
         let mut command = Vec::new();
         let mut help = help(&command);
         for word in &words {
@@ -21,7 +22,10 @@ fn every_command_and_option_of_countersign_exists() {
             command.push(*word);
             help = self::help(&command);
         }
-        assert!(!command.is_empty() || words[0].starts_with('-'), "{page}: {line}: no such command");
+        assert!(
+            !command.is_empty() || words[0].starts_with('-'),
+            "{page}: {line}: no such command"
+        );
         let options = words.iter().filter(|word| word.starts_with('-'));
         for option in options.map(|option| option.split('=').next().unwrap_or(option)) {
             let known = help.split(|c: char| c.is_whitespace() || c == ',' || c == '=');
@@ -40,7 +44,8 @@ fn every_command_of_the_project_exists() {
         let Some(rest) = line.strip_prefix("cargo xtask ") else { continue };
         let mut words = rest.split_whitespace().take_while(|word| *word != "#");
         let command = words.next().expect("a command");
-        let described = usage.lines().find(|line| line.trim_start().split(' ').next() == Some(command));
+        let described =
+            usage.lines().find(|line| line.trim_start().split(' ').next() == Some(command));
         let described = described.map(str::to_owned).unwrap_or_default();
         assert!(!described.is_empty(), "{page}: {line}: no such command");
         for option in words {

@@ -16,7 +16,8 @@ fn every_link_leads_to_a_file_and_a_heading_of_it() {
             }
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
             let folder = Path::new(&page).parent().expect("a page lies in a folder");
-            let target = if file.is_empty() { page.clone() } else { super::text(&folder.join(file)) };
+            let target =
+                if file.is_empty() { page.clone() } else { super::text(&folder.join(file)) };
             assert!(root().join(&target).exists(), "{page} links to {link}, which is not there");
             if !anchor.is_empty() {
                 let (_, prose) = markdown::split(&read(&target));
@@ -67,14 +68,5 @@ fn map_of_a_crate_names_its_modules_and_no_others() {
 }
 
 /// A path in a page that begins with one of these is one of the project.
-const TOP_FOLDERS: [&str; 9] = [
-    "benches",
-    "docs",
-    "fuzz",
-    "guest-build",
-    "guest-policy",
-    "host",
-    "policies",
-    "tests",
-    "wit",
-];
+const TOP_FOLDERS: [&str; 9] =
+    ["benches", "docs", "fuzz", "guest-build", "guest-policy", "host", "policies", "tests", "wit"];

@@ -61,8 +61,10 @@ struct Case {
 }
 
 fn policies() -> Vec<String> {
-    let policies: Vec<_> =
-        files("policies", "json").into_iter().filter(|path| path.ends_with("/policy.json")).collect();
+    let policies: Vec<_> = files("policies", "json")
+        .into_iter()
+        .filter(|path| path.ends_with("/policy.json"))
+        .collect();
     assert!(policies.len() >= 3, "only {} policies were found", policies.len());
     policies
 }

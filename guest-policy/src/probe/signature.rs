@@ -5,7 +5,9 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::Engine;
+use crate::digest::Digest;
 use crate::image::{Evidence, KeyFile, Signature, SignatureForm, Subject};
+use crate::manifest;
 use crate::openpgp::{self, Keyring};
 use crate::policy::{Policy, Requirement};
 use crate::reference::Reference;
@@ -15,6 +17,17 @@ use crate::verdict::Outcome;
 /// The answer to a case of this module, or `None`.
 pub(super) fn run(op: &str, input: &Value) -> Option<Value> {
     Some(match op {
+        "manifest-digest/digest" => {
+            let content = bytes(&input["manifest"])?;
+            let kind = manifest::Kind::of(&content, None);
+            let expected = input["expected_digest"].as_str().map(str::parse::<Digest>);
+            json!({
+                "ok": !matches!(kind, Err(manifest::Fault::Schema1)),
+                "digest": Digest::sha256(&content),
+                "matches": expected.map(|digest| digest.is_ok_and(|d| d.matches(&content))),
+                "error": kind.err().map(|fault| fault.to_string()),
+            })
+        }
         "payload-parse/sigblob" => stored(&bytes(&input["blob"])?),
         "payload-parse/simple-signing" => match Payload::parse(&bytes(&input["json"])?) {
             Ok(payload) => payload_fields(&payload),

@@ -3,108 +3,8 @@
 //! The rules are those of the reference implementation (`internal/pkg/platform`, `ChooseInstance`), so
 //! that the instance that is judged is the one that skopeo or podman would run.
 
-use std::fmt;
-use std::str::FromStr;
-
-use super::manifest::Instance;
-
-/// `os/architecture[/variant]`, in Go's words: `linux/arm/v7`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Platform {
-    /// `linux`, …
-    pub os: String,
-    /// `amd64`, `arm64`, …
-    pub architecture: String,
-    /// `v7`, …
-    pub variant: Option<String>,
-}
-
-impl Platform {
-    /// The platform of this machine.
-    pub fn host() -> Self {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "x86" => "386",
-            "aarch64" => "arm64",
-            "loongarch64" => "loong64",
-            "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
-            "powerpc64" => "ppc64",
-            other => other,
-        };
-        let variant = match architecture {
-            "arm64" => Some("v8".to_owned()),
-            "arm" => Some("v7".to_owned()),
-            _ => None,
-        };
-        let os = match std::env::consts::OS {
-            "macos" => "darwin",
-            other => other,
-        };
-        Self { os: os.to_owned(), architecture: architecture.to_owned(), variant }
-    }
-
-    /// The platforms that can run here, best first.
-    fn acceptable(&self) -> Vec<Self> {
-        let known: &[&str] = match self.architecture.as_str() {
-            "arm" => &["v8", "v7", "v6", "v5"],
-            "arm64" => &["v8"],
-            _ => &[],
-        };
-        let mut variants: Vec<Option<&str>> = Vec::new();
-        match self.variant.as_deref() {
-            Some(variant) => {
-                match known.iter().position(|known| *known == variant) {
-                    Some(place) => variants.extend(known[place..].iter().map(|v| Some(*v))),
-                    None => variants.push(Some(variant)),
-                }
-                variants.push(None);
-            }
-            None => {
-                variants.push(None);
-                variants.extend(known.iter().map(|v| Some(*v)));
-            }
-        }
-        let platform =
-            |variant: Option<&str>| Self { variant: variant.map(str::to_owned), ..self.clone() };
-        variants.into_iter().map(platform).collect()
-    }
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        match &self.variant {
-            Some(variant) => write!(f, "/{variant}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl FromStr for Platform {
-    type Err = InvalidPlatform;
-
-    fn from_str(text: &str) -> Result<Self, InvalidPlatform> {
-        let invalid = || InvalidPlatform { text: text.to_owned() };
-        let parts: Vec<&str> = text.split('/').collect();
-        let (os, architecture, variant) = match parts.as_slice() {
-            [os, architecture] => (os, architecture, None),
-            [os, architecture, variant] => (os, architecture, Some(*variant)),
-            _ => return Err(invalid()),
-        };
-        if parts.iter().any(|part| part.is_empty()) {
-            return Err(invalid());
-        }
-        let variant = variant.map(str::to_owned);
-        Ok(Self { os: (*os).to_owned(), architecture: (*architecture).to_owned(), variant })
-    }
-}
-
-/// A text is not a platform.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("invalid platform {text:?}: expected OS/ARCHITECTURE[/VARIANT], for example linux/arm64")]
-pub struct InvalidPlatform {
-    text: String,
-}
+use guest_policy::manifest::Instance;
+use guest_policy::platform::Platform;
 
 /// Which instances of an index are judged.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -123,10 +23,10 @@ impl PlatformSelection {
     pub(super) fn select(&self, instances: Vec<Instance>) -> Result<Vec<Instance>, Platform> {
         let wanted = match self {
             Self::All => return Ok(instances),
-            Self::Host => Platform::host(),
+            Self::Host => of_this_machine(),
             Self::Named(platform) => platform.clone(),
         };
-        let acceptable = wanted.acceptable();
+        let acceptable = acceptable(&wanted);
         let rank = |instance: &Instance| match &instance.platform {
             Some(platform) => acceptable.iter().position(|a| a == platform),
             // OCI lets an entry say nothing about its platform: it is the last resort.
@@ -140,6 +40,55 @@ impl PlatformSelection {
             .map(|(_, _, instance)| vec![instance])
             .ok_or(wanted)
     }
+}
+
+/// The platform of this machine.
+fn of_this_machine() -> Platform {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "x86" => "386",
+        "aarch64" => "arm64",
+        "loongarch64" => "loong64",
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "powerpc64" => "ppc64",
+        other => other,
+    };
+    let variant = match architecture {
+        "arm64" => Some("v8".to_owned()),
+        "arm" => Some("v7".to_owned()),
+        _ => None,
+    };
+    let os = match std::env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    };
+    Platform { os: os.to_owned(), architecture: architecture.to_owned(), variant }
+}
+
+/// The platforms that can run here, best first.
+fn acceptable(wanted: &Platform) -> Vec<Platform> {
+    let known: &[&str] = match wanted.architecture.as_str() {
+        "arm" => &["v8", "v7", "v6", "v5"],
+        "arm64" => &["v8"],
+        _ => &[],
+    };
+    let mut variants: Vec<Option<&str>> = Vec::new();
+    match wanted.variant.as_deref() {
+        Some(variant) => {
+            match known.iter().position(|known| *known == variant) {
+                Some(place) => variants.extend(known[place..].iter().map(|v| Some(*v))),
+                None => variants.push(Some(variant)),
+            }
+            variants.push(None);
+        }
+        None => {
+            variants.push(None);
+            variants.extend(known.iter().map(|v| Some(*v)));
+        }
+    }
+    let platform =
+        |variant: Option<&str>| Platform { variant: variant.map(str::to_owned), ..wanted.clone() };
+    variants.into_iter().map(platform).collect()
 }
 
 #[cfg(test)]

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use guest_policy::digest::{Digest, InvalidDigest};
+use crate::digest::{Digest, InvalidDigest};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::platform::Platform;
+use crate::platform::Platform;
 
 /// What a manifest is.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub enum Kind {
     /// One image. Its content is the engine's business.
     Image,
     /// An index (or Docker manifest list) of these.
@@ -23,7 +23,7 @@ impl Kind {
     /// Tell what `body` is from its content, and refuse a body that two readers could take for
     /// different things (CVE-2021-41190): members of two formats, a member twice or in another case, a
     /// `Content-Type` that contradicts the content.
-    pub(super) fn of(body: &[u8], content_type: Option<&str>) -> Result<Self, Fault> {
+    pub fn of(body: &[u8], content_type: Option<&str>) -> Result<Self, Fault> {
         let keys = members(body, &TELLING_MEMBERS)?;
         let top: Top<'_> = serde_json::from_slice(body)?;
         let is_schema1 = |media_type: Option<&str>| media_type.is_some_and(is_schema1);
@@ -71,11 +71,13 @@ impl Kind {
 
 /// One entry of an index.
 #[derive(Clone, Debug)]
-pub(super) struct Instance {
-    pub(super) digest: Digest,
-    pub(super) platform: Option<Platform>,
+pub struct Instance {
+    /// Of the instance's manifest.
+    pub digest: Digest,
+    /// What it is made for, if the entry tells.
+    pub platform: Option<Platform>,
     /// Whether its layers are compressed with zstd, which the reference implementation prefers.
-    pub(super) zstd: bool,
+    pub zstd: bool,
 }
 
 impl Instance {
@@ -102,20 +104,27 @@ impl Instance {
 
 /// A manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+#[non_exhaustive]
+pub enum Fault {
+    /// Two readers could take it for different things.
     #[error("it can be read in two ways: {0}")]
     Ambiguous(String),
+    /// An entry's digest is none.
     #[error(transparent)]
     Digest(#[from] InvalidDigest),
+    /// Not JSON, or not of the types that the formats demand.
     #[error("it is not a JSON manifest: {0}")]
     Json(#[from] serde_json::Error),
+    /// An index that an index names.
     #[error("an index inside of an index is not supported; name the inner one by its digest")]
     NestedIndex,
+    /// Docker's first format, whose digest is not that of its bytes.
     #[error(
         "it is in Docker's old schema 1, which is not judged: convert the image with \
          skopeo copy --format=oci docker://OLD docker://NEW, and sign the new one"
     )]
     Schema1,
+    /// More entries than [`MAX_INSTANCES`].
     #[error("its index has {0} entries, which is more than the {MAX_INSTANCES} that are looked at")]
     TooManyInstances(usize),
 }
