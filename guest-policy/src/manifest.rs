@@ -95,8 +95,8 @@ impl Instance {
         };
         let annotations = entry.annotations.unwrap_or_default();
         Ok(Self {
-            digest: entry.digest.parse()?,
             platform: entry.platform.map(platform).transpose()?,
+            digest: entry.digest.parse()?,
             zstd: annotations.get(ZSTD_ANNOTATION).is_some_and(|value| value == "true"),
         })
     }
