@@ -8,6 +8,8 @@ use countersign::vocabulary::{Evidence, Subject};
 mod artifact;
 mod component;
 mod hostile;
+mod input;
+mod packets;
 mod seal;
 
 /// The embedded engine without a pool, as the command line runs it.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::digest::Digest;
 use crate::image::{
-    Evidence, KeyFile, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Needs, Signature,
-    SignatureForm, Subject,
+    Evidence, KeyFile, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURE_BYTES_TOTAL,
+    MAX_SIGNATURES, Needs, Signature, SignatureForm, Subject,
 };
 use crate::manifest;
 use crate::openpgp::{self, Keyring};
@@ -473,6 +473,18 @@ fn simple_signatures(signatures: &[Signature], place: u32) -> Result<Vec<&[u8]>,
                 signatures.len()
             ),
             "remove signatures that are no longer needed from the signature store",
+        ));
+    }
+    let total: usize = signatures.iter().map(|signature| signature.content.len()).sum();
+    if total > MAX_SIGNATURE_BYTES_TOTAL {
+        return Err(Failure::deny(
+            "signatures-too-large",
+            Some(place),
+            format!(
+                "the signatures have {total} bytes in total, more than the \
+                 {MAX_SIGNATURE_BYTES_TOTAL} that are looked at"
+            ),
+            "remove what is no signature from the signature store",
         ));
     }
     let mut messages = Vec::with_capacity(signatures.len());

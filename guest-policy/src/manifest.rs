@@ -121,7 +121,7 @@ pub enum Fault {
     /// Docker's first format, whose digest is not that of its bytes.
     #[error(
         "it is in Docker's old schema 1, which is not judged: convert the image with \
-         skopeo copy --format=oci docker://OLD docker://NEW, and sign the new one"
+         skopeo copy --format v2s2 docker://OLD docker://NEW, and sign the new one"
     )]
     Schema1,
     /// More entries than [`MAX_INSTANCES`].

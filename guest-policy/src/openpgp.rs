@@ -7,6 +7,7 @@
 mod keyring;
 mod message;
 mod profile;
+mod subpackets;
 
 use sequoia_openpgp::Fingerprint;
 use sequoia_openpgp::cert::prelude::*;
@@ -16,7 +17,7 @@ use sequoia_openpgp::policy::{HashAlgoSecurity, Policy};
 use sequoia_openpgp::types::SignatureType;
 
 pub(crate) use keyring::Keyring;
-use message::{SignedMessage, key_id};
+use message::{MessageError, SignedMessage, key_id};
 
 use crate::verdict::Reason;
 
@@ -41,8 +42,7 @@ pub(crate) fn verify(
     message: &[u8],
     now: u64,
 ) -> Result<Verified, Rejection> {
-    let message = SignedMessage::parse(message)
-        .map_err(|error| Rejection::Malformed { fault: error.to_string() })?;
+    let message = SignedMessage::parse(message)?;
     let signature = &message.signature;
     check_form(signature)?;
     let digest = digest(&message)?;
@@ -52,6 +52,11 @@ pub(crate) fn verify(
         let keys = keyrings.iter().flat_map(|keyring| keyring.candidates(id));
         for (cert, place) in keys {
             let Some(key) = cert.keys().nth(place) else { continue };
+            if let Some(fault) = profile::unsupported_key(key.key().mpis()) {
+                let key = hexadecimal(&key.key().fingerprint());
+                last.get_or_insert(Rejection::KeyUnsupported { key, fault });
+                continue;
+            }
             let signed = key.key().verify(signature.mpis(), signature.hash_algo(), &digest);
             if let Err(error) = signed {
                 let key = hexadecimal(&key.key().fingerprint());
@@ -82,8 +87,7 @@ pub(crate) fn named_issuers(message: &[u8]) -> Vec<String> {
 /// The content of a message and the identifier of the key that it names. Nothing is verified.
 #[cfg(feature = "probe")]
 pub(crate) fn unverified(message: &[u8]) -> Result<(Vec<u8>, String), Rejection> {
-    let message = SignedMessage::parse(message)
-        .map_err(|error| Rejection::Malformed { fault: error.to_string() })?;
+    let message = SignedMessage::parse(message)?;
     let id = issuers(&message.signature).first().copied().unwrap_or_default();
     let id = id.iter().map(|byte| format!("{byte:02X}")).collect();
     Ok((message.content, id))
@@ -94,6 +98,8 @@ pub(crate) fn unverified(message: &[u8]) -> Result<(Vec<u8>, String), Rejection>
 pub(crate) enum Rejection {
     #[error("signature has a critical part that is not understood: {fault}")]
     Critical { fault: String },
+    #[error("signed OpenPGP message expands too far: {fault}")]
+    ExpandsTooFar { fault: String },
     #[error("signature by key {key} does not fit its content: {fault}")]
     Invalid { key: String, fault: String },
     #[error("key {key} has expired at {at}")]
@@ -104,6 +110,8 @@ pub(crate) enum Rejection {
     KeyNotForSigning { key: String },
     #[error("key {key} is revoked")]
     KeyRevoked { key: String },
+    #[error("key {key} is of a kind that is not supported: {fault}")]
+    KeyUnsupported { key: String, fault: String },
     #[error("key {key} is too weak: {fault}")]
     KeyWeak { key: String, fault: String },
     #[error(
@@ -129,11 +137,13 @@ impl Rejection {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Critical { .. } => "signature-critical",
+            Self::ExpandsTooFar { .. } => "signature-expands-too-far",
             Self::Invalid { .. } => "signature-invalid",
             Self::KeyExpired { .. } => "key-expired",
             Self::KeyNotValid { .. } => "key-not-valid",
             Self::KeyNotForSigning { .. } => "key-not-for-signing",
             Self::KeyRevoked { .. } => "key-revoked",
+            Self::KeyUnsupported { .. } => "key-unsupported",
             Self::KeyWeak { .. } => "key-weak",
             Self::Malformed { .. } => "signature-malformed",
             Self::SignatureExpired { .. } => "signature-expired",
@@ -149,6 +159,9 @@ impl Rejection {
     fn hint(&self) -> &'static str {
         match self {
             Self::Critical { .. } => "sign again without critical notations",
+            Self::ExpandsTooFar { .. } => {
+                "this is an attack or an accident, and no signature: remove it from the signature store"
+            }
             Self::Invalid { .. } => {
                 "the signature or its content was changed: sign the image again"
             }
@@ -159,7 +172,7 @@ impl Rejection {
                 "sign with a key or subkey that has the signing capability and a valid self-signature"
             }
             Self::KeyRevoked { .. } => "sign again with another key, and replace the key file",
-            Self::KeyWeak { .. } => {
+            Self::KeyUnsupported { .. } | Self::KeyWeak { .. } => {
                 "sign again with RSA of at least 2048 bits, Ed25519 or a NIST curve"
             }
             Self::Malformed { .. } => {
@@ -189,6 +202,16 @@ impl Rejection {
     }
 }
 
+impl From<MessageError> for Rejection {
+    fn from(error: MessageError) -> Self {
+        let fault = error.to_string();
+        match error {
+            MessageError::TooDeep | MessageError::TooLarge => Self::ExpandsTooFar { fault },
+            _ => Self::Malformed { fault },
+        }
+    }
+}
+
 /// A time in seconds since 1970-01-01 UTC, shown as RFC 3339 does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Time(u64);
@@ -206,7 +229,10 @@ impl std::fmt::Display for Time {
 pub(crate) fn unusable(keyring: &Keyring) -> Option<(&'static str, String)> {
     keyring.certs().iter().find_map(|cert| {
         let key = hexadecimal(&cert.fingerprint());
-        let rejection = if let Some(fault) = profile::weak_key(cert.primary_key().key().mpis()) {
+        let mpis = cert.primary_key().key().mpis();
+        let rejection = if let Some(fault) = profile::unsupported_key(mpis) {
+            Rejection::KeyUnsupported { key, fault }
+        } else if let Some(fault) = profile::weak_key(mpis) {
             Rejection::KeyWeak { key, fault }
         } else if cert.primary_key().self_revocations().next().is_some() {
             Rejection::KeyRevoked { key }

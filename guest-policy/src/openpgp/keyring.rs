@@ -8,7 +8,7 @@ use sequoia_openpgp::cert::prelude::*;
 use sequoia_openpgp::parse::Parse;
 
 use super::message::{Packets, key_id};
-use super::profile;
+use super::{profile, subpackets};
 
 /// Public keys, found by the identifiers that signatures name.
 #[derive(Debug, Default)]
@@ -19,17 +19,17 @@ pub(crate) struct Keyring {
 }
 
 impl Keyring {
-    /// Read keys: binary or any number of ASCII-armoured blocks. Of secret keys the public part counts.
-    /// Nothing at all is a key ring without keys.
+    /// Read public keys: binary or any number of ASCII-armoured blocks. Nothing at all is a key ring without
+    /// keys.
     pub(crate) fn parse(content: &[u8]) -> Result<Self, KeyringError> {
         let mut keyring = Self::default();
         if content.len() > MAX_KEYRING_BYTES {
             return Err(KeyringError::TooLarge);
         }
-        let mut packets = 0;
+        let mut room = Room { packets: MAX_KEYRING_PACKETS, subpackets: MAX_KEYRING_SUBPACKETS };
         match content.first() {
             None => {}
-            Some(0x80..) => keyring.add(content, &mut packets)?,
+            Some(0x80..) => keyring.add(content, &mut room)?,
             Some(_) => {
                 let text = std::str::from_utf8(content).map_err(|_| KeyringError::NoKey)?;
                 let blocks = armoured_blocks(text)?;
@@ -37,7 +37,7 @@ impl Keyring {
                     return Err(KeyringError::NoKey);
                 }
                 for block in blocks {
-                    keyring.add(&dearmour(block)?, &mut packets)?;
+                    keyring.add(&dearmour(block)?, &mut room)?;
                 }
             }
         }
@@ -66,23 +66,32 @@ impl Keyring {
         places.filter_map(|(cert, key)| Some((self.certs.get(*cert)?, *key)))
     }
 
-    fn add(&mut self, stream: &[u8], packets: &mut usize) -> Result<(), KeyringError> {
+    fn add(&mut self, stream: &[u8], room: &mut Room) -> Result<(), KeyringError> {
         // The parser skips what it does not understand; a key file with junk in it is a mistake.
-        for tag in Packets::new(stream) {
-            let tag = tag.map_err(|_| KeyringError::Damaged("a packet is cut off".to_owned()))?;
+        for packet in Packets::new(stream) {
+            let (tag, body) =
+                packet.map_err(|_| KeyringError::Damaged("a packet is cut off".to_owned()))?;
+            if SECRET_KEY_TAGS.contains(&tag) {
+                return Err(KeyringError::Secret);
+            }
             if !KEY_TAGS.contains(&tag) {
                 return Err(KeyringError::Stray(tag));
             }
-            *packets += 1;
-            if *packets > MAX_KEYRING_PACKETS {
-                return Err(KeyringError::TooMany);
+            room.packets = room.packets.checked_sub(1).ok_or(KeyringError::TooMany)?;
+            if tag == SIGNATURE_TAG {
+                let subpackets = subpackets::count(&body).ok_or_else(|| {
+                    KeyringError::Damaged("the subpackets of a signature are cut off".to_owned())
+                })?;
+                room.subpackets = room
+                    .subpackets
+                    .checked_sub(subpackets)
+                    .ok_or(KeyringError::TooManySubpackets)?;
             }
         }
         let parser =
             CertParser::from_bytes(stream).map_err(|e| KeyringError::Damaged(e.to_string()))?;
         for cert in parser {
             let cert = cert.map_err(|e| KeyringError::Damaged(e.to_string()))?;
-            let cert = cert.strip_secret_key_material();
             for (place, key) in cert.keys().enumerate() {
                 if let Some(id) = key_id(&key.key().fingerprint().into()) {
                     self.index.entry(id).or_default().push((self.certs.len(), place));
@@ -113,12 +122,22 @@ pub(crate) enum KeyringError {
     Damaged(String),
     #[error("neither a binary nor an ASCII-armoured OpenPGP public key")]
     NoKey,
+    #[error("it holds a secret key, which has no place in a policy and is read by nobody here")]
+    Secret,
     #[error("packet with tag {0}, which has no place in a public key")]
     Stray(u8),
     #[error("more than {MAX_KEYRING_BYTES} bytes")]
     TooLarge,
     #[error("more than {MAX_KEYRING_PACKETS} packets")]
     TooMany,
+    #[error("more than {MAX_KEYRING_SUBPACKETS} subpackets of signatures")]
+    TooManySubpackets,
+}
+
+/// What one file may still have.
+struct Room {
+    packets: usize,
+    subpackets: usize,
 }
 
 /// The armoured blocks of a text, each from its header to its footer.
@@ -143,7 +162,8 @@ fn dearmour(block: &str) -> Result<Vec<u8>, KeyringError> {
     let mut stream = Vec::new();
     reader.read_to_end(&mut stream).map_err(|e| damaged(&e))?;
     match reader.kind() {
-        Some(Kind::PublicKey | Kind::SecretKey) if !stream.is_empty() => Ok(stream),
+        Some(Kind::SecretKey) => Err(KeyringError::Secret),
+        Some(Kind::PublicKey) if !stream.is_empty() => Ok(stream),
         _ => Err(KeyringError::NoKey),
     }
 }
@@ -151,8 +171,13 @@ fn dearmour(block: &str) -> Result<Vec<u8>, KeyringError> {
 const ARMOUR_HEADER: &str = "-----BEGIN PGP ";
 const ARMOUR_FOOTER: &str = "-----END PGP ";
 
-/// Signatures, keys and subkeys (secret ones too), markers, trust, user names, attributes, padding.
-const KEY_TAGS: [u8; 10] = [2, 5, 6, 7, 10, 12, 13, 14, 17, 21];
+/// Signatures, keys and subkeys, markers, trust, user names, attributes, padding.
+const KEY_TAGS: [u8; 8] = [SIGNATURE_TAG, 6, 10, 12, 13, 14, 17, 21];
+
+/// Secret keys and subkeys.
+const SECRET_KEY_TAGS: [u8; 2] = [5, 7];
+
+const SIGNATURE_TAG: u8 = 2;
 
 /// Largest key material of one file. A key has a few thousand bytes; a key that an attacker flooded with
 /// certifications (CVE-2019-13050) has tens of millions.
@@ -160,3 +185,7 @@ pub(crate) const MAX_KEYRING_BYTES: usize = 4 * 1024 * 1024;
 
 /// Most packets of one file: a thousand keys of an organisation with twenty packets each.
 const MAX_KEYRING_PACKETS: usize = 20_000;
+
+/// Most subpackets of all signatures of one file: ten for each packet. In memory each takes about 200
+/// bytes, so that they take up to a third of what the sandbox has.
+const MAX_KEYRING_SUBPACKETS: usize = 10 * MAX_KEYRING_PACKETS;

@@ -12,6 +12,8 @@ use sequoia_openpgp::packet::Signature;
 use sequoia_openpgp::parse::Parse;
 use sequoia_openpgp::types::SignatureType;
 
+use super::subpackets::{self, MAX_SUBPACKETS};
+
 /// A message of the right form. Nothing in it is verified.
 #[derive(Debug)]
 pub(crate) struct SignedMessage {
@@ -81,7 +83,7 @@ pub(crate) enum MessageError {
     Version(u8),
 }
 
-/// The packets of a stream, by their framing alone.
+/// The packets of a stream, by their framing alone: tags and bodies.
 pub(crate) struct Packets<'a> {
     rest: &'a [u8],
 }
@@ -92,17 +94,17 @@ impl<'a> Packets<'a> {
     }
 }
 
-impl Iterator for Packets<'_> {
-    type Item = Result<u8, MessageError>;
+impl<'a> Iterator for Packets<'a> {
+    type Item = Result<(u8, Cow<'a, [u8]>), MessageError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
         }
         Some(match split(self.rest) {
-            Ok((tag, _, rest)) => {
+            Ok((tag, body, rest)) => {
                 self.rest = rest;
-                Ok(tag)
+                Ok((tag, body))
             }
             Err(error) => {
                 self.rest = &[];
@@ -385,6 +387,13 @@ fn expand(
 }
 
 fn parse_signature(body: &[u8]) -> Result<Signature, MessageError> {
+    match subpackets::count(body) {
+        Some(0..=MAX_SUBPACKETS) => {}
+        Some(_) => {
+            return Err(MessageError::Signature(format!("more than {MAX_SUBPACKETS} subpackets")));
+        }
+        None => return Err(MessageError::Signature("its subpackets are cut off".to_owned())),
+    }
     match body.first() {
         Some(3 | 4) => {
             Signature::from_bytes(body).map_err(|e| MessageError::Signature(e.to_string()))

@@ -61,6 +61,19 @@ pub(crate) fn weak_key(key: &PublicKey) -> Option<String> {
     }
 }
 
+/// What about a key nobody can verify with here, in words.
+pub(crate) fn unsupported_key(key: &PublicKey) -> Option<String> {
+    match key {
+        PublicKey::ECDSA { curve, .. } | PublicKey::EdDSA { curve, .. }
+            if !curve.is_supported() =>
+        {
+            Some(curve.to_string())
+        }
+        PublicKey::Unknown { .. } => Some("its algorithm is unknown".to_owned()),
+        _ => None,
+    }
+}
+
 /// How far a signer's clock may be ahead: machines that keep their clocks by NTP differ by less than a
 /// second, others by minutes.
 pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(300);

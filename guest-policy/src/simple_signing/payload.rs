@@ -31,6 +31,9 @@ impl Payload {
     pub fn parse(content: &[u8]) -> Result<Self, PayloadError> {
         let text = std::str::from_utf8(content)
             .map_err(|_| PayloadError::Json("it is not UTF-8".to_owned()))?;
+        if is_deep(text) {
+            return Err(PayloadError::Json("exceeded max depth".to_owned()));
+        }
         let top = object(text)?;
         let [critical, optional] = top.exactly(["critical", "optional"])?;
         let critical = object(critical)?;
@@ -166,13 +169,55 @@ fn integer(text: &str) -> Result<i64, PayloadError> {
     if in_range && number.fract() == 0.0 { Ok(number as i64) } else { Err(PayloadError::Timestamp) }
 }
 
+/// Whether arrays and objects are nested deeper than [`MAX_DEPTH`]; of what is no JSON, any answer will do.
+fn is_deep(text: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
 const SIGNATURE_TYPE: &str = "atomic container signature";
 
 /// One more than the largest number of seconds.
 const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
+/// Deepest nesting, which only ignored members can have: the limit of Go's `encoding/json`.
+const MAX_DEPTH: usize = 10_000;
 
 /// Most members of one object. The specification names two; others are the signer's remarks.
 const MAX_MEMBERS: usize = 1024;
 
 /// Of what stands where an object is expected, in characters.
 const MAX_SHOWN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_is_nested_deeper_than_go_reads() {
+        let of = |depth: usize| {
+            let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            format!(
+                r#"{{"critical":{{"type":"atomic container signature","image":{{"docker-manifest-digest":"{}"}},"identity":{{"docker-reference":"a"}}}},"optional":{{"x":{deep},"y":"\"[[["}}}}"#,
+                Digest::sha256(b""),
+            )
+        };
+        // Within two objects.
+        assert!(Payload::parse(of(MAX_DEPTH - 2).as_bytes()).is_ok());
+        let error = Payload::parse(of(MAX_DEPTH - 1).as_bytes()).expect_err("too deep");
+        assert_eq!(error, PayloadError::Json("exceeded max depth".to_owned()));
+    }
+}
