@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::support::server::{Answer, Server};
 
 mod bodies;
+mod command_line;
 mod conformance;
 mod credentials;
 mod extension;

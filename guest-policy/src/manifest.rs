@@ -95,8 +95,8 @@ impl Instance {
         };
         let annotations = entry.annotations.unwrap_or_default();
         Ok(Self {
-            digest: entry.digest.parse()?,
             platform: entry.platform.map(platform).transpose()?,
+            digest: entry.digest.parse()?,
             zstd: annotations.get(ZSTD_ANNOTATION).is_some_and(|value| value == "true"),
         })
     }
@@ -121,7 +121,7 @@ pub enum Fault {
     /// Docker's first format, whose digest is not that of its bytes.
     #[error(
         "it is in Docker's old schema 1, which is not judged: convert the image with \
-         skopeo copy --format=oci docker://OLD docker://NEW, and sign the new one"
+         skopeo copy --format v2s2 docker://OLD docker://NEW, and sign the new one"
     )]
     Schema1,
     /// More entries than [`MAX_INSTANCES`].

@@ -232,3 +232,337 @@ fn storage_keys(subject: &Subject) -> Result<Vec<String>, SubjectError> {
 
 /// Largest document, in bytes: a hundred times a policy of a hundred scopes.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::verdict::Severity;
+
+    const REJECT: &str = r#"[{"type": "reject"}]"#;
+    const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn with_scopes(transport: &str, scopes: &[&str]) -> Policy {
+        let scopes: Vec<String> =
+            scopes.iter().map(|scope| format!("{scope:?}: {REJECT}")).collect();
+        let scopes = scopes.join(",");
+        let document =
+            format!(r#"{{"default": {REJECT}, "transports": {{{transport:?}: {{{scopes}}}}}}}"#);
+        Policy::parse(document.as_bytes()).expect("a policy")
+    }
+
+    fn image(transport: &str, reference: Option<&str>, path: Option<&str>) -> Subject {
+        Subject {
+            transport: transport.into(),
+            name: "an image".into(),
+            reference: reference.map(Into::into),
+            path: path.map(Into::into),
+        }
+    }
+
+    fn docker(reference: &str) -> Subject {
+        image("docker", Some(reference), None)
+    }
+
+    fn scope(policy: &Policy, subject: &Subject) -> String {
+        policy.lookup(subject).expect("a scope").scope
+    }
+
+    /// `code path line:column` of each.
+    fn places(mistakes: &[Mistake]) -> Vec<String> {
+        let place = |m: &Mistake| format!("{} {} {}:{}", m.code, m.path, m.line, m.column);
+        mistakes.iter().map(place).collect()
+    }
+
+    fn codes(document: &str) -> Vec<String> {
+        check(document.as_bytes(), &|_| None).into_iter().map(|mistake| mistake.code).collect()
+    }
+
+    fn in_default(requirement: &str) -> String {
+        format!(r#"{{"default": [{requirement}]}}"#)
+    }
+
+    fn signed_by(keys: &str) -> String {
+        in_default(&format!(r#"{{"type": "signedBy", "keyType": "GPGKeys", {keys}}}"#))
+    }
+
+    #[test]
+    fn the_most_specific_scope_decides_alone() {
+        let scopes = ["", "*.com", "*.example.com", "a.example.com", "a.example.com/ns"];
+        let policy = with_scopes("docker", &scopes);
+        for (reference, expected) in [
+            ("a.example.com/ns/app:1", "docker/a.example.com/ns"),
+            ("a.example.com/nsx/app:1", "docker/a.example.com"),
+            ("a.example.com:443/ns/app:1", "docker/*.example.com"),
+            ("b.c.example.com/app:1", "docker/*.example.com"),
+            ("example.com/app:1", "docker/*.com"),
+            ("example.org/app:1", "docker/"),
+        ] {
+            assert_eq!(scope(&policy, &docker(reference)), expected, "{reference}");
+        }
+    }
+
+    #[test]
+    fn a_tag_scope_does_not_cover_the_digest_that_the_tag_names() {
+        let policy = with_scopes("docker", &["example.com/a:1", "example.com/a"]);
+        assert_eq!(scope(&policy, &docker("example.com/a:1")), "docker/example.com/a:1");
+        let by_digest = docker(&format!("example.com/a@{DIGEST}"));
+        assert_eq!(scope(&policy, &by_digest), "docker/example.com/a");
+    }
+
+    #[test]
+    fn a_transport_without_general_scope_falls_through_to_the_default() {
+        let policy = with_scopes("docker", &["example.com"]);
+        assert_eq!(scope(&policy, &docker("example.org/a:1")), "default");
+        assert_eq!(scope(&policy, &image("dir", None, Some("/a"))), "default");
+    }
+
+    #[test]
+    fn upper_case_hosts_do_not_escape_a_scope() {
+        let policy = with_scopes("docker", &["example.com", "OTHER.com/ns", "*.Sub.example.com"]);
+        assert_eq!(scope(&policy, &docker("EXAMPLE.com/a:1")), "docker/example.com");
+        assert_eq!(scope(&policy, &docker("other.com/ns/a:1")), "docker/other.com/ns");
+        assert_eq!(scope(&policy, &docker("A.sub.example.com/a:1")), "docker/*.sub.example.com");
+    }
+
+    #[test]
+    fn scopes_that_differ_in_the_case_of_the_host_contradict_each_other() {
+        let document = format!(
+            r#"{{"default": {REJECT}, "transports": {{"docker": {{
+                "A.com/x": {REJECT}, "a.com/x": {REJECT}, "a.com/X": {REJECT}}}}}}}"#
+        );
+        let errors = Policy::parse(document.as_bytes()).expect_err("a contradiction");
+        let place = r#"scope-repeated $.transports.docker["a.com/x"] 2:61"#;
+        assert_eq!(places(&errors), [place]);
+    }
+
+    #[test]
+    fn paths_are_looked_up_from_the_leaf_to_below_the_root() {
+        let keys = |transport| {
+            let policy = with_scopes(transport, &["/a"]);
+            let lookup = policy.lookup(&image(transport, None, Some("/a/b"))).expect("a scope");
+            assert_eq!(lookup.scope, format!("{transport}/a").replacen('/', "//", 1));
+            let keys: Vec<String> = lookup.candidates.into_iter().map(|c| c.scope).collect();
+            keys.join(" ")
+        };
+        assert_eq!(keys("dir"), "dir//a/b dir//a dir/ default");
+        assert_eq!(keys("oci"), "oci//a/b oci//a oci/ default");
+    }
+
+    #[test]
+    fn images_without_identity_have_the_general_scope_only() {
+        for transport in ["docker-archive", "docker-daemon", "tarball"] {
+            let policy = with_scopes(transport, &[""]);
+            let expected = format!("{transport}/");
+            assert_eq!(scope(&policy, &image(transport, None, Some("/a"))), expected);
+        }
+    }
+
+    #[test]
+    fn candidates_end_with_the_default_and_the_first_present_decides() {
+        let policy = with_scopes("docker", &["", "localhost"]);
+        let lookup = policy.lookup(&docker("localhost/a:1")).expect("a scope");
+        let candidates: Vec<_> =
+            lookup.candidates.iter().map(|c| (c.scope.as_str(), c.present)).collect();
+        let expected = [
+            ("docker/localhost/a:1", false),
+            ("docker/localhost/a", false),
+            ("docker/localhost", true),
+            ("docker/", true),
+            ("default", true),
+        ];
+        assert_eq!(candidates, expected);
+        assert_eq!(lookup.scope, "docker/localhost");
+    }
+
+    #[test]
+    fn images_that_cannot_be_looked_up_are_errors() {
+        let policy = with_scopes("docker", &[""]);
+        let error = |subject: &Subject| policy.lookup(subject).expect_err("no scope");
+        for reference in ["example.com/a", &format!("example.com/a:1@{DIGEST}")] {
+            assert!(matches!(error(&docker(reference)), SubjectError::Form { .. }), "{reference}");
+        }
+        assert!(matches!(error(&docker("a//b")), SubjectError::Reference { .. }));
+        let without = |transport| error(&image(transport, None, None));
+        assert!(matches!(without("docker"), SubjectError::NoReference { .. }));
+        assert!(matches!(without("dir"), SubjectError::NoPath { .. }));
+        assert!(matches!(without("ostree"), SubjectError::Transport { .. }));
+        let relative = image("oci", None, Some("a/b"));
+        assert!(matches!(error(&relative), SubjectError::NoPath { .. }));
+        let atomic = image("atomic", Some("example.com/ns/a/b:1"), None);
+        assert!(matches!(error(&atomic), SubjectError::Form { .. }));
+    }
+
+    #[test]
+    fn check_tells_every_mistake_with_its_place() {
+        let document = r#"{
+  "Default": [],
+  "transports": {
+    "docker": {
+      "example.com": [
+        {"type": "signedBy", "keyType": "GPGKeys", "keypath": "/k"},
+        {"type": "rejcet"},
+        17
+      ],
+      "example.com": [{"type": "reject"}]
+    },
+    "dir": {"a/": [{"type": "reject"}]}
+  }
+}"#;
+        let mistakes = check(document.as_bytes(), &|_| None);
+        let expected = [
+            "default-missing $ 1:1",
+            "key-unknown $.Default 2:14",
+            r#"key-source $.transports.docker["example.com"][0] 6:9"#,
+            r#"key-unknown $.transports.docker["example.com"][0].keypath 6:63"#,
+            r#"type-unknown $.transports.docker["example.com"][1].type 7:18"#,
+            r#"wrong-type $.transports.docker["example.com"][2] 8:9"#,
+            r#"key-duplicate $.transports.docker["example.com"] 10:7"#,
+            r#"scope-invalid $.transports.dir["a/"] 12:19"#,
+        ];
+        assert_eq!(places(&mistakes), expected);
+        let hint =
+            |code: &str| mistakes.iter().find(|m| m.code == code).and_then(|m| m.hint.as_deref());
+        assert_eq!(hint("key-unknown"), Some("did you mean \"default\"?"));
+        assert_eq!(hint("type-unknown"), Some("did you mean \"reject\"?"));
+        assert_eq!(hint("scope-invalid"), Some("Invalid scope \"a/\": Must be an absolute path"));
+        assert_eq!(Policy::parse(document.as_bytes()), Err(mistakes));
+    }
+
+    #[test]
+    fn warnings_follow_the_errors_and_do_not_refuse_a_document() {
+        let document = r#"{
+  "default": [{"type": "insecureAcceptAnything"}],
+  "transports": {
+    "docker": {
+      "https://example.com/": [{"type": "reject"}],
+      "EXAMPLE.com": [{"type": "signedBaseLayer", "baseLayerIdentity": {"type": "matchExact"}}],
+      "": [{"type": "insecureAcceptAnything"}]
+    },
+    "dokcer": {}
+  }
+}"#;
+        let mistakes = check(document.as_bytes(), &|_| None);
+        let expected = [
+            "accepts-anything $.default 2:14",
+            r#"scope-never-matches $.transports.docker["https://example.com/"] 5:31"#,
+            r#"scope-upper-case $.transports.docker["EXAMPLE.com"] 6:22"#,
+            r#"requirement-unevaluated $.transports.docker["EXAMPLE.com"][0] 6:23"#,
+            r#"accepts-anything $.transports.docker[""] 7:11"#,
+            "transport-unknown $.transports.dokcer 9:15",
+        ];
+        assert_eq!(places(&mistakes), expected);
+        assert!(mistakes.iter().all(|mistake| mistake.severity == Severity::Warning));
+        assert!(Policy::parse(document.as_bytes()).is_ok());
+
+        let broken = document.replace("dokcer\": {}", "dokcer\": 1");
+        let mistakes = check(broken.as_bytes(), &|_| None);
+        assert_eq!(places(&mistakes[..1]), ["wrong-type $.transports.dokcer 9:15"]);
+        assert_eq!(Policy::parse(broken.as_bytes()), Err(mistakes[..1].to_vec()));
+    }
+
+    #[test]
+    fn keys_that_satisfy_nobody_are_told() {
+        for keys in [r#""keyPaths": []"#, r#""keyData": """#, r#""keyPaths": [""]"#] {
+            assert_eq!(codes(&signed_by(keys)), ["keys-empty"], "{keys}");
+        }
+        let x509 = r#"{"type": "signedBy", "keyType": "X509Certificates", "keyPath": "/k"}"#;
+        assert_eq!(codes(&in_default(x509)), ["key-type-unevaluated"]);
+        let sigstore = r#"{"type": "sigstoreSigned", "keyPath": "/k"}"#;
+        assert_eq!(codes(&in_default(sigstore)), ["requirement-unevaluated"]);
+    }
+
+    #[test]
+    fn the_presence_of_a_key_counts_for_signed_by_and_its_value_for_sigstore_signed() {
+        assert_eq!(codes(&signed_by(r#""keyPath": "/k", "keyData": null"#)), ["key-source"]);
+        assert_eq!(codes(&signed_by(r#""keyPath": """#)), ["key-source"]);
+        assert_eq!(codes(&signed_by(r#""keyPaths": null"#)), ["key-source"]);
+        let sigstore = |keys: &str| {
+            let found = codes(&in_default(&format!(r#"{{"type": "sigstoreSigned", {keys}}}"#)));
+            found.into_iter().filter(|code| code != "requirement-unevaluated").collect::<Vec<_>>()
+        };
+        assert_eq!(sigstore(r#""keyPath": "", "keyData": "YQ==""#), [""; 0]);
+        assert_eq!(sigstore(r#""keyPath": "/k", "keyPaths": []"#), ["key-source", "keys-missing"]);
+    }
+
+    #[test]
+    fn an_empty_transparency_log_key_does_not_mean_none() {
+        for rekor in [
+            r#""rekorPublicKeyPath": """#,
+            r#""rekorPublicKeyPath": null"#,
+            r#""rekorPublicKeyData": null"#,
+        ] {
+            let document =
+                in_default(&format!(r#"{{"type": "sigstoreSigned", "keyPath": "/k", {rekor}}}"#));
+            assert!(Policy::parse(document.as_bytes()).is_err(), "{rekor}");
+        }
+    }
+
+    #[test]
+    fn base64_is_a_string_with_padding() {
+        for (data, ok) in [
+            (r#""YWJj""#, true),
+            (r#""YW\nJj\r\n""#, true),
+            (r#""YWK=""#, true),
+            (r#""YWJ""#, false),
+            (r#"" YWJj""#, false),
+            ("[97, 98, 99]", false),
+        ] {
+            let document = signed_by(&format!(r#""keyData": {data}"#));
+            assert_eq!(Policy::parse(document.as_bytes()).is_ok(), ok, "{data}");
+        }
+    }
+
+    #[test]
+    fn each_key_is_looked_at_once_and_told_wherever_it_is_named() {
+        let requirement = r#"{"type": "signedBy", "keyType": "GPGKeys", "keyPaths": ["/b", "/a"]}"#;
+        let document = format!(
+            r#"{{"default": [{requirement}, {requirement}], "transports": {{"docker": {{
+                "a.com": [{{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/c"}},
+                          {{"type": "signedBy", "keyType": "GPGKeys", "keyData": "YQ=="}}]}}}}}}"#
+        );
+        let asked = RefCell::new(Vec::new());
+        let mistakes = check(document.as_bytes(), &|key| {
+            asked.borrow_mut().push(key.clone());
+            (*key != Material::Path("/b".into())).then(|| KeyProblem {
+                code: "key-bad".into(),
+                message: "bad".into(),
+                hint: None,
+            })
+        });
+        let path = |path: &str| Material::Path(path.into());
+        let expected = [path("/b"), path("/a"), path("/c"), Material::Data(b"a".into())];
+        assert_eq!(asked.into_inner(), expected);
+        let paths: Vec<&str> = mistakes.iter().map(|mistake| mistake.path.as_str()).collect();
+        let expected = [
+            "$.default[0].keyPaths[1]",
+            "$.default[1].keyPaths[1]",
+            r#"$.transports.docker["a.com"][0].keyPath"#,
+            r#"$.transports.docker["a.com"][1].keyData"#,
+        ];
+        assert_eq!(paths, expected);
+        let policy = Policy::parse(document.as_bytes()).expect("a policy");
+        assert_eq!(policy.key_paths(), ["/b", "/a", "/c"]);
+    }
+
+    #[test]
+    fn documents_are_limited_in_size_and_depth() {
+        let padded = |length: usize| {
+            let document = in_default(r#"{"type": "reject"}"#);
+            " ".repeat(length - document.len()) + &document
+        };
+        assert!(Policy::parse(padded(MAX_DOCUMENT_BYTES).as_bytes()).is_ok());
+        assert_eq!(codes(&padded(MAX_DOCUMENT_BYTES + 1)), ["document-too-large"]);
+        assert_eq!(codes(&"[".repeat(MAX_DOCUMENT_BYTES)), ["json-syntax"]);
+    }
+
+    #[test]
+    fn a_document_full_of_mistakes_is_told_in_part() {
+        let keys: Vec<String> = (0..100_000).map(|n| format!("\"{n}\":0")).collect();
+        let document = format!("{{{}}}", keys.join(","));
+        let found = codes(&document);
+        assert!(found.len() < 200, "{}", found.len());
+        assert!(found.contains(&"too-many-mistakes".to_owned()));
+    }
+}

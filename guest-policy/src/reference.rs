@@ -325,13 +325,7 @@ fn is_digest_grammar(text: &str) -> bool {
 /// The domain that a user's spelling implies, and the rest (`splitDockerDomain`).
 fn split_docker_domain(text: &str) -> (String, String) {
     let (domain, remainder) = match text.split_once('/') {
-        Some((first, rest))
-            if first.contains(['.', ':'])
-                || first == "localhost"
-                || first.to_lowercase() != first =>
-        {
-            (first, rest)
-        }
+        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest),
         _ => (DEFAULT_DOMAIN, text),
     };
     let domain = if domain == LEGACY_DEFAULT_DOMAIN { DEFAULT_DOMAIN } else { domain };
@@ -361,9 +355,15 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_reference() {
-        for text in
-            ["", "-docker", "a//b", "[::1]:5000/x", "x@sha256:../..", "example.com/UPPER", "a:b:c"]
-        {
+        for text in [
+            "",
+            "a//b",
+            "[::1]:5000/x",
+            "x@sha256:../..",
+            "example.com/UPPER",
+            "Localhost/a",
+            "a:b:c",
+        ] {
             assert!(Reference::parse_normalized(text).is_err(), "{text}");
         }
     }

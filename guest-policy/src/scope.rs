@@ -180,8 +180,8 @@ pub fn unreachable(transport: &str, scope: &str) -> Option<String> {
     }
 }
 
-fn unreachable_docker(written: &str) -> Option<String> {
-    let scope = folded("docker", written);
+fn unreachable_docker(scope: &str) -> Option<String> {
+    let scope = folded("docker", scope);
     if let Some((scheme, rest)) = scope.split_once("://") {
         return Some(format!("leave out {scheme}://, write {:?}", rest.trim_end_matches('/')));
     }
@@ -207,7 +207,7 @@ fn unreachable_docker(written: &str) -> Option<String> {
         return Some(format!("write {:?}", scope.replacen(host, "docker.io", 1)));
     }
     // What makes the first component of a reference a host (`Reference::parse_normalized`).
-    let marked = host == "localhost" || host.contains(['.', ':']) || !written.starts_with(host);
+    let marked = host == "localhost" || host.contains(['.', ':']);
     if !is_domain(host) || !marked {
         return Some(match Reference::parse_normalized(&scope) {
             Ok(reference) => format!("write the registry, too: {:?}", reference.to_string()),

@@ -134,6 +134,10 @@ fn agrees_with_verdict(verdict: &str, answer: &Value) -> Result<(), String> {
 /// Every mistake is told at once, so the one that the reference implementation stops at is among them.
 fn agrees_with_text(expected: &Value, answer: &Value) -> Result<(), String> {
     let Some(text) = expected["error"].as_str() else { return Ok(()) };
+    // Go replaces what is not Unicode, and goes on; we do not.
+    if text.contains(char::REPLACEMENT_CHARACTER) {
+        return Ok(());
+    }
     let told: Vec<&str> = answer["errors"]
         .as_array()
         .map_or_else(Vec::new, |errors| errors.iter().filter_map(Value::as_str).collect());
@@ -150,8 +154,10 @@ fn agrees_with_document(expected: &Value, answer: &Value) -> Result<(), String> 
     agrees_with_text(expected, answer)?;
     let Some(normalized) = expected["normalized"].as_str() else { return Ok(()) };
     let mut normalized = serde_json::from_str(normalized).map_err(|e| e.to_string())?;
+    let mut ours = answer["normalized"].clone();
     comparable(&mut normalized);
-    same("policy", &normalized, &answer["normalized"])
+    comparable(&mut ours);
+    same("policy", &normalized, &ours)
 }
 
 /// What the reference implementation writes, without what its form keeps and its meaning does not: references
@@ -177,9 +183,12 @@ fn comparable(value: &mut Value) {
     }
 }
 
-/// Put the keys of all sources under one name.
+/// Put the keys of all sources under one name; a single empty one is left out by Go.
 fn gather(members: &mut Map<String, Value>, source: &str, name: &str) {
-    let mut keys = Vec::new();
+    let mut keys = match members.remove(name) {
+        Some(Value::Array(keys)) => keys,
+        _ => Vec::new(),
+    };
     for (form, suffixes) in [("path", ["Path", "Paths"]), ("data", ["Data", "Datas"])] {
         for suffix in suffixes {
             let listed = match members.remove(&format!("{source}{suffix}")) {
@@ -191,12 +200,7 @@ fn gather(members: &mut Map<String, Value>, source: &str, name: &str) {
             keys.extend(listed.iter().map(text));
         }
     }
-    // An empty key is left out by Go where it is the only one.
-    let only = members.keys().all(|key| key == "type" || key == "signedIdentity");
-    if keys.is_empty() && source == "key" && only {
-        keys.push(json!("data:"));
-    }
-    if !keys.is_empty() {
+    if !keys.is_empty() && keys != ["data:"] {
         members.insert(name.to_owned(), Value::Array(keys));
     }
 }

@@ -35,16 +35,18 @@ fn every_limit_is_documented() {
     assert!(found > 30, "only {found} limits were found");
 }
 
-/// The value of a constant, which may be another constant: `crate::image::MAX_SIGNATURE_BYTES`.
+/// The value of a constant of a source file.
 fn value(file: &str, name: &str) -> Option<Value> {
-    let expression = constants(&read(file)).remove(name)?;
-    match expression.strip_prefix("crate::").and_then(|path| path.rsplit_once("::")) {
-        Some((module, name)) => {
-            let (source, _) = file.split_once("/src/")?;
-            value(&format!("{source}/src/{}.rs", module.replace("::", "/")), name)
-        }
-        None => Value::of_code(&expression),
-    }
+    Value::of_code(&constants(&read(file)).remove(name)?, &|path| {
+        let count = match path.strip_prefix("crate::").and_then(|path| path.rsplit_once("::")) {
+            Some((module, name)) => {
+                let (source, _) = file.split_once("/src/")?;
+                value(&format!("{source}/src/{}.rs", module.replace("::", "/")), name)
+            }
+            None => value(file, path),
+        };
+        count.and_then(Value::count)
+    })
 }
 
 fn is_limit(name: &str) -> bool {
@@ -76,8 +78,8 @@ enum Value {
 }
 
 impl Value {
-    /// `4 * 1024 * 1024`, `128 << 20`, `Duration::from_secs(5)`.
-    fn of_code(expression: &str) -> Option<Self> {
+    /// `4 * 1024 * 1024`, `128 << 20`, `Duration::from_secs(5)`; `named` knows other constants.
+    fn of_code(expression: &str, named: &dyn Fn(&str) -> Option<u64>) -> Option<Self> {
         if let Some((_, call)) = expression.split_once("Duration::from_") {
             let (unit, number) = call.strip_suffix(')')?.split_once('(')?;
             let number = number.parse().ok()?;
@@ -87,11 +89,21 @@ impl Value {
                 _ => None,
             };
         }
-        let number = |text: &str| text.trim().replace('_', "").parse::<u64>().ok();
+        let number = |text: &str| {
+            let text = text.trim();
+            text.replace('_', "").parse().ok().or_else(|| named(text))
+        };
         if let Some((left, right)) = expression.split_once("<<") {
             return Some(Self::Count(number(left)? << number(right)?));
         }
         expression.split('*').map(number).product::<Option<u64>>().map(Self::Count)
+    }
+
+    fn count(self) -> Option<u64> {
+        match self {
+            Self::Count(count) => Some(count),
+            Self::Time(_) => None,
+        }
     }
 
     /// `128 MiB`, `5 s`, `20000`.
@@ -118,12 +130,14 @@ const PAGE: &str = "docs/sandbox.md";
 
 #[test]
 fn reads_values() {
-    let code = |text| Value::of_code(text).expect(text);
+    let named = |name: &str| (name == "OTHER").then_some(3);
+    let code = |text| Value::of_code(text, &named).expect(text);
     assert_eq!(code("4 * 1024"), Value::of_page("4 KiB").expect("a value"));
     assert_eq!(code("128 << 20"), Value::of_page("128 MiB").expect("a value"));
     assert_eq!(code("20_000"), Value::Count(20_000));
     assert_eq!(code("std::time::Duration::from_secs(5)"), Value::Time(Duration::from_secs(5)));
-    assert_eq!(Value::of_code("OTHER * 2"), None);
+    assert_eq!(code("2 * OTHER"), Value::Count(6));
+    assert_eq!(Value::of_code("UNKNOWN", &named), None);
     let source = "pub const A: usize = 1;\nconst B: &str = \"x\";\n#[cfg(test)]\nconst C: u32 = 2;";
     let expected = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
     assert_eq!(constants(source), expected);

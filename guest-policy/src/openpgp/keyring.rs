@@ -19,8 +19,8 @@ pub(crate) struct Keyring {
 }
 
 impl Keyring {
-    /// Read keys: binary or any number of ASCII-armoured blocks. Of secret keys the public part counts.
-    /// Nothing at all is a key ring without keys.
+    /// Read public keys: binary or any number of ASCII-armoured blocks. Nothing at all is a key ring without
+    /// keys.
     pub(crate) fn parse(content: &[u8]) -> Result<Self, KeyringError> {
         let mut keyring = Self::default();
         if content.len() > MAX_KEYRING_BYTES {
@@ -71,6 +71,9 @@ impl Keyring {
         for packet in Packets::new(stream) {
             let (tag, body) =
                 packet.map_err(|_| KeyringError::Damaged("a packet is cut off".to_owned()))?;
+            if SECRET_KEY_TAGS.contains(&tag) {
+                return Err(KeyringError::Secret);
+            }
             if !KEY_TAGS.contains(&tag) {
                 return Err(KeyringError::Stray(tag));
             }
@@ -89,7 +92,6 @@ impl Keyring {
             CertParser::from_bytes(stream).map_err(|e| KeyringError::Damaged(e.to_string()))?;
         for cert in parser {
             let cert = cert.map_err(|e| KeyringError::Damaged(e.to_string()))?;
-            let cert = cert.strip_secret_key_material();
             for (place, key) in cert.keys().enumerate() {
                 if let Some(id) = key_id(&key.key().fingerprint().into()) {
                     self.index.entry(id).or_default().push((self.certs.len(), place));
@@ -120,6 +122,8 @@ pub(crate) enum KeyringError {
     Damaged(String),
     #[error("neither a binary nor an ASCII-armoured OpenPGP public key")]
     NoKey,
+    #[error("it holds a secret key, which has no place in a policy and is read by nobody here")]
+    Secret,
     #[error("packet with tag {0}, which has no place in a public key")]
     Stray(u8),
     #[error("more than {MAX_KEYRING_BYTES} bytes")]
@@ -158,7 +162,8 @@ fn dearmour(block: &str) -> Result<Vec<u8>, KeyringError> {
     let mut stream = Vec::new();
     reader.read_to_end(&mut stream).map_err(|e| damaged(&e))?;
     match reader.kind() {
-        Some(Kind::PublicKey | Kind::SecretKey) if !stream.is_empty() => Ok(stream),
+        Some(Kind::SecretKey) => Err(KeyringError::Secret),
+        Some(Kind::PublicKey) if !stream.is_empty() => Ok(stream),
         _ => Err(KeyringError::NoKey),
     }
 }
@@ -166,8 +171,11 @@ fn dearmour(block: &str) -> Result<Vec<u8>, KeyringError> {
 const ARMOUR_HEADER: &str = "-----BEGIN PGP ";
 const ARMOUR_FOOTER: &str = "-----END PGP ";
 
-/// Signatures, keys and subkeys (secret ones too), markers, trust, user names, attributes, padding.
-const KEY_TAGS: [u8; 10] = [SIGNATURE_TAG, 5, 6, 7, 10, 12, 13, 14, 17, 21];
+/// Signatures, keys and subkeys, markers, trust, user names, attributes, padding.
+const KEY_TAGS: [u8; 8] = [SIGNATURE_TAG, 6, 10, 12, 13, 14, 17, 21];
+
+/// Secret keys and subkeys.
+const SECRET_KEY_TAGS: [u8; 2] = [5, 7];
 
 const SIGNATURE_TAG: u8 = 2;
 

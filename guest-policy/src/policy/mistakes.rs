@@ -136,11 +136,10 @@ pub(super) fn quoted(text: &str) -> String {
 pub(super) fn similar<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
     let fold = |text: &str| text.trim().to_ascii_lowercase();
     let text = fold(text);
-    if text.len() > MAX_SHOWN {
-        return None;
-    }
     known
         .iter()
+        // Far too long or short a text is not worth the comparison.
+        .filter(|candidate| text.len().abs_diff(candidate.len()) <= candidate.len() / 3)
         .map(|candidate| (distance(&text, &fold(candidate)), *candidate))
         .filter(|(distance, candidate)| *distance <= candidate.len() / 3)
         .min()

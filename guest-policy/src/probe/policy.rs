@@ -199,7 +199,10 @@ fn identity(input: &Value) -> Option<Value> {
         "type": "signedBy", "keyType": "GPGKeys", "keyPath": "/key",
         "signedIdentity": input.get("signedIdentity")?,
     }]});
-    let policy = Policy::parse(document.to_string().as_bytes()).ok()?;
+    // A policy with an invalid identity is refused, so that nothing matches it.
+    let Ok(policy) = Policy::parse(document.to_string().as_bytes()) else {
+        return Some(json!({"match": false, "ok": false}));
+    };
     let [Requirement::SignedBy(requirement)] = policy.default_requirements() else { return None };
     let image = match input.get("image_reference")? {
         Value::Null => None,

@@ -79,7 +79,7 @@ impl Demo {
         self.say("Signatures are kept beside the registry; registries.d says where.")?;
         self.show("cat registries.d/demo.yaml")?;
         print(&registries)?;
-        self.say("Has the policy mistakes (each would be pointed at), and what does it say about an image?")?;
+        self.say("Has the policy mistakes? Each would be pointed at. And what does it say about an image?")?;
         self.run("countersign policy check policy.json", Exit::Success)?;
         self.run(
             &format!("countersign policy explain --policy policy.json {SIGNED}"),

@@ -80,7 +80,7 @@ impl FromStr for Location {
     type Err = InvalidLocation;
 
     fn from_str(text: &str) -> Result<Self, InvalidLocation> {
-        let invalid = |fault: String| InvalidLocation { text: text.to_owned(), fault };
+        let invalid = |fault: String| InvalidLocation { text: redacted(text), fault };
         if text.bytes().any(|b| b < 0x20 || b == 0x7f) {
             return Err(invalid("net/url: invalid control character in URL".to_owned()));
         }
@@ -126,6 +126,18 @@ impl FromStr for Location {
 pub struct InvalidLocation {
     text: String,
     fault: String,
+}
+
+/// A URL for messages, or what should have been one: without password and query, which may be secrets.
+pub(super) fn redacted(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let parts = text.split_once("//").and_then(|(scheme, rest)| {
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (user, host) = authority.rsplit_once('@')?;
+        let (user, _) = user.split_once(':')?;
+        Some(format!("{scheme}//{user}:xxxxx@{host}{path}"))
+    });
+    parts.unwrap_or_else(|| text.to_owned())
 }
 
 /// What is before the first `mark`, and the rest with it.
@@ -233,6 +245,24 @@ mod tests {
         ] {
             assert_eq!(base(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn messages_have_no_password_and_no_query() {
+        for (text, shown) in [
+            (
+                "https://user:s3cret@h:1/p@sha256=x/y?token=s3cret",
+                "https://user:xxxxx@h:1/p@sha256=x/y",
+            ),
+            ("https://user@h/p#s3cret", "https://user@h/p"),
+            ("http://user:s3:cr@t@[::1", "http://user:xxxxx@[::1"),
+            ("https://h/a:b@c", "https://h/a:b@c"),
+            ("relative", "relative"),
+        ] {
+            assert_eq!(redacted(text), shown);
+        }
+        let invalid = "http://user:s3cret@[::1".parse::<Location>().expect_err("no URL");
+        assert!(!format!("{invalid} {invalid:?}").contains("s3cret"), "{invalid:?}");
     }
 
     #[test]

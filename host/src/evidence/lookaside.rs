@@ -13,11 +13,12 @@ use guest_policy::reference::Reference;
 use reqwest::Url;
 use tokio::task::JoinSet;
 
-use super::{EvidenceError, RegistriesD};
+use super::location::redacted;
+use super::{EvidenceError, Location, RegistriesD};
 use crate::image::{FileFault, read_limited};
 use crate::registry::{Client, shown};
 
-/// Every signature of a manifest.
+/// Every signature of a manifest. One deadline holds for all: a store could be slow with each of them.
 pub(super) async fn read(
     client: &Client,
     registries: &RegistriesD,
@@ -25,6 +26,17 @@ pub(super) async fn read(
     digest: &Digest,
 ) -> Result<Vec<Signature>, EvidenceError> {
     let base = registries.lookaside(repository)?;
+    client
+        .within_deadline(&redacted(&base.to_string()), read_from(client, &base, repository, digest))
+        .await
+}
+
+async fn read_from(
+    client: &Client,
+    base: &Location,
+    repository: &Reference,
+    digest: &Digest,
+) -> Result<Vec<Signature>, EvidenceError> {
     let signature_url = |number| base.signature(digest, number);
     let mut found = Vec::new();
     let mut total = 0;
@@ -61,7 +73,7 @@ pub(super) async fn read(
         }
         found.push(signature);
     }
-    Err(EvidenceError::TooMany { store: base.to_string(), count: UNREASONABLE })
+    Err(EvidenceError::TooMany { store: redacted(&base.to_string()), count: UNREASONABLE })
 }
 
 /// Where one signature is.
@@ -71,8 +83,8 @@ enum Place {
 }
 
 impl Place {
-    fn of(location: &super::Location) -> Result<Self, EvidenceError> {
-        let unsupported = || EvidenceError::Scheme { url: location.to_string() };
+    fn of(location: &Location) -> Result<Self, EvidenceError> {
+        let unsupported = || EvidenceError::Scheme { url: redacted(&location.to_string()) };
         match location.scheme() {
             "file" => Ok(Self::File(PathBuf::from(location.path()))),
             "http" | "https" => {

@@ -13,7 +13,7 @@ use guest_policy::scope::{docker_identity, docker_namespaces};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 
-use super::{InvalidLocation, Location};
+use super::location::{InvalidLocation, Location, redacted};
 use crate::image::read_limited;
 use crate::registry::effective_user;
 
@@ -105,7 +105,7 @@ impl RegistriesD {
         let store = self.store(reference, access).unwrap_or(&self.unconfigured);
         let base: Location = store
             .parse()
-            .map_err(|source| RegistriesDError::Location { store: store.to_owned(), source })?;
+            .map_err(|source| RegistriesDError::Location { store: redacted(store), source })?;
         Ok(base.repository(reference.path()))
     }
 

@@ -423,15 +423,16 @@ impl Client {
         })
     }
 
-    async fn within_deadline<T>(
+    /// Give an operation with `host` up when it takes too long.
+    pub(crate) async fn within_deadline<T, E: From<RegistryError>>(
         &self,
         host: &str,
-        operation: impl Future<Output = Result<T, RegistryError>>,
-    ) -> Result<T, RegistryError> {
+        operation: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let after = self.settings().deadline;
         match tokio::time::timeout(after, operation).await {
             Ok(result) => result,
-            Err(_) => Err(RegistryError::Deadline { host: host.to_owned(), after }),
+            Err(_) => Err(RegistryError::Deadline { host: host.to_owned(), after }.into()),
         }
     }
 }

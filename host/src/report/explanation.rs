@@ -28,11 +28,19 @@ pub fn json(image: &ImageName, policy: &str, explanation: &Explanation) -> Strin
 
 /// The scopes that were tried, with a mark at the one that decides, and its requirements.
 pub fn text(image: &ImageName, policy: &str, explanation: &Explanation, style: Style) -> String {
-    let mut text = format!(
-        "{} under {}\n\nscopes, from the most specific to the least:\n",
-        style.strong(&printable(&image.to_string())),
-        printable(policy)
-    );
+    let image = style.strong(&printable(&image.to_string()));
+    let mut text = format!("{image} under {}\n\n", printable(policy));
+    if !explanation.candidates.is_empty() {
+        text.push_str("scopes, from the most specific to the least:\n");
+        text.push_str(&candidates(explanation, style));
+        text.push('\n');
+    }
+    text.push_str(&requirements(explanation, style));
+    text
+}
+
+fn candidates(explanation: &Explanation, style: Style) -> String {
+    let mut text = String::new();
     let mut decided = false;
     let width = explanation.candidates.iter().map(|c| c.scope.chars().count()).max().unwrap_or(0);
     for candidate in &explanation.candidates {
@@ -47,8 +55,6 @@ pub fn text(image: &ImageName, policy: &str, explanation: &Explanation, style: S
             }
         });
     }
-    text.push('\n');
-    text.push_str(&requirements(explanation, style));
     text
 }
 

@@ -19,8 +19,13 @@ pub struct Image {
 }
 
 impl Image {
-    /// The image whose one file says `content`; other contents give other digests.
+    /// The image for linux/amd64 whose one file says `content`; other contents give other digests.
     pub fn new(content: &str) -> Result<Self> {
+        Self::for_architecture(content, "amd64")
+    }
+
+    /// As [`Self::new`], for another architecture.
+    pub fn for_architecture(content: &str, architecture: &str) -> Result<Self> {
         let mut layer = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len().try_into()?);
@@ -28,7 +33,7 @@ impl Image {
         layer.append_data(&mut header, "content", content.as_bytes())?;
         let layer = layer.into_inner()?;
         let config = serde_json::to_vec(&json!({
-            "architecture": "amd64",
+            "architecture": architecture,
             "os": "linux",
             "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
         }))?;
@@ -53,9 +58,7 @@ impl Image {
     pub fn write_dir(&self, folder: &Path, signatures: &[Vec<u8>]) -> Result<()> {
         write(&folder.join("version"), "Directory Transport Version: 1.1\n")?;
         write(&folder.join("manifest.json"), &self.manifest)?;
-        for blob in &self.blobs {
-            write(&folder.join(digest(blob).trim_start_matches("sha256:")), blob)?;
-        }
+        self.write_blobs(folder)?;
         for (index, signature) in signatures.iter().enumerate() {
             write(&folder.join(format!("signature-{}", index + 1)), signature)?;
         }
@@ -77,6 +80,13 @@ impl Image {
         Ok(())
     }
 
+    fn write_blobs(&self, folder: &Path) -> Result<()> {
+        for blob in &self.blobs {
+            write(&folder.join(hex(&digest(blob))), blob)?;
+        }
+        Ok(())
+    }
+
     /// The simple signing payload that binds this image to `reference`.
     #[must_use]
     pub fn payload(&self, reference: &str) -> String {
@@ -90,6 +100,53 @@ impl Image {
         })
         .to_string()
     }
+}
+
+/// One name for images of several architectures.
+#[derive(Clone, Debug)]
+pub struct Index {
+    /// The raw OCI index.
+    pub manifest: Vec<u8>,
+    instances: Vec<Image>,
+}
+
+impl Index {
+    /// The index of images made [`Image::for_architecture`].
+    pub fn new(instances: Vec<(&str, Image)>) -> Result<Self> {
+        let manifests: Vec<_> = instances
+            .iter()
+            .map(|(architecture, image)| {
+                json!({
+                    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "digest": image.digest,
+                    "size": image.manifest.len(),
+                    "platform": {"architecture": architecture, "os": "linux"},
+                })
+            })
+            .collect();
+        let manifest = serde_json::to_vec(&json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": manifests,
+        }))?;
+        Ok(Self { manifest, instances: instances.into_iter().map(|(_, image)| image).collect() })
+    }
+
+    /// Write the index and its images as the `dir:` transport reads them.
+    pub fn write_dir(&self, folder: &Path) -> Result<()> {
+        write(&folder.join("version"), "Directory Transport Version: 1.1\n")?;
+        write(&folder.join("manifest.json"), &self.manifest)?;
+        for image in &self.instances {
+            let name = format!("{}.manifest.json", hex(&image.digest));
+            write(&folder.join(name), &image.manifest)?;
+            image.write_blobs(folder)?;
+        }
+        Ok(())
+    }
+}
+
+fn hex(digest: &str) -> &str {
+    digest.trim_start_matches("sha256:")
 }
 
 /// `sha256:` and the hexadecimal digest.

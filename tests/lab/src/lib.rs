@@ -1,10 +1,11 @@
 //! Real tools to test and measure against, on loopback and in temporary folders: [`gpg`] with
-//! throw-away keys, a [`registry`] and a [`lookaside`] server, [`skopeo`], and [`image`]s small enough
-//! to push in milliseconds. Everything started here ends when its value is dropped.
+//! throw-away keys, a [`registry`] and a [`lookaside`] server, [`skopeo`], [`podman`], and [`image`]s small
+//! enough to push in milliseconds. Everything started here ends when its value is dropped.
 
 pub mod gpg;
 pub mod image;
 pub mod lookaside;
+pub mod podman;
 pub mod registry;
 pub mod skopeo;
 pub mod tools;

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use anyhow::Result;
 
+use crate::gpg::{Home, Key};
 use crate::{attempt, run};
 
 /// skopeo's answer to one question.
@@ -43,20 +44,56 @@ pub fn copy(image: &str, policy: &Path, registries_d: &Path, folder: &Path) -> C
     skopeo
 }
 
-/// Push the `dir:` image in `folder`, as it is, to a plain-HTTP registry.
+/// Push the `dir:` image in `folder`, as it is and without its signatures, to a plain-HTTP registry.
 pub fn push(folder: &Path, reference: &str) -> Result<()> {
+    convert(&format!("dir:{}", folder.display()), &format!("docker://{reference}"))
+}
+
+/// Copy an image, or an index with all its images, without signatures and under no policy.
+pub fn convert(source: &str, destination: &str) -> Result<()> {
     let mut skopeo = Command::new("skopeo");
-    skopeo.args([
-        "--insecure-policy",
-        "copy",
-        "--quiet",
-        "--preserve-digests",
-        "--dest-tls-verify=false",
-    ]);
-    // Signatures stay in the folder.
-    skopeo.arg("--remove-signatures").arg(format!("dir:{}", folder.display()));
-    run(skopeo.arg(format!("docker://{reference}")))?;
+    skopeo.args(["--insecure-policy", "copy", "--remove-signatures"]).args(AS_IT_IS);
+    run(skopeo.args([source, destination]))?;
     Ok(())
+}
+
+/// Copy an image or index as [`convert`] does, but sign it by `key` of `gpg`. `registries_d` says
+/// where the signatures of an image in a registry go; `identity` is what to sign an image as that is
+/// copied to somewhere else.
+pub fn sign(
+    gpg: &Home,
+    key: &Key,
+    registries_d: &Path,
+    identity: Option<&str>,
+    source: &str,
+    destination: &str,
+) -> Result<()> {
+    let mut skopeo = Command::new("skopeo");
+    skopeo.env("GNUPGHOME", gpg.folder()).arg("--registries.d").arg(registries_d);
+    skopeo.args(["--insecure-policy", "copy", "--sign-by", &key.fingerprint]).args(AS_IT_IS);
+    if let Some(identity) = identity {
+        skopeo.args(["--sign-identity", identity]);
+    }
+    run(skopeo.args([source, destination]))?;
+    Ok(())
+}
+
+/// What `skopeo standalone-sign` makes of a manifest.
+pub fn standalone_sign(gpg: &Home, key: &Key, manifest: &[u8], reference: &str) -> Result<Vec<u8>> {
+    let folder = tempfile::tempdir()?;
+    let (input, output) = (folder.path().join("manifest"), folder.path().join("signature"));
+    std::fs::write(&input, manifest)?;
+    let mut skopeo = Command::new("skopeo");
+    skopeo.env("GNUPGHOME", gpg.folder()).arg("standalone-sign").arg(&input);
+    run(skopeo.args([reference, &key.fingerprint, "--output"]).arg(&output))?;
+    Ok(std::fs::read(&output)?)
+}
+
+/// The version, as `1.9.3`.
+pub fn version() -> Result<String> {
+    let output = run(Command::new("skopeo").arg("--version"))?;
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.split_whitespace().last().unwrap_or_default().to_owned())
 }
 
 /// The answer to [`copy`].
@@ -74,6 +111,10 @@ fn message(stderr: &str) -> String {
         None => last.trim_start_matches("Error: ").to_owned(),
     }
 }
+
+/// Every manifest byte for byte, to or from a plain-HTTP registry.
+const AS_IT_IS: [&str; 5] =
+    ["--quiet", "--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false"];
 
 const REJECTED: &str = "Source image rejected: ";
 

@@ -20,7 +20,7 @@ pub(super) fn measure(binary: &Path, rounds: usize) -> Result<Vec<Row>> {
     let verify_dir = || bench.verify(&["--as", &bench.reference, &bench.dir_image()]);
     let verify_docker = || {
         bench.verify(&[
-            "--insecure",
+            "--plain-http",
             &bench.registry.host,
             &format!("docker://{}", bench.reference),
         ])
@@ -32,7 +32,7 @@ pub(super) fn measure(binary: &Path, rounds: usize) -> Result<Vec<Row>> {
         unit: "ms",
         ours,
         other: Some(("standalone-verify", theirs)),
-        limit: 0.2,
+        limit: Some(0.2),
     };
     let [ours, theirs] = interleaved([&verify_docker, &|| bench.copy()], rounds)?;
     let docker = Row {
@@ -41,7 +41,7 @@ pub(super) fn measure(binary: &Path, rounds: usize) -> Result<Vec<Row>> {
         unit: "ms",
         ours,
         other: Some(("skopeo copy", theirs)),
-        limit: 1.0 / 3.0,
+        limit: Some(1.0 / 3.0),
     };
     let memory = [peak_mebibytes(&verify_dir()?)?, peak_mebibytes(&verify_docker()?)?];
     let memory = Row {
@@ -50,7 +50,7 @@ pub(super) fn measure(binary: &Path, rounds: usize) -> Result<Vec<Row>> {
         unit: "MiB",
         ours: memory[0].max(memory[1]),
         other: None,
-        limit: 48.0,
+        limit: Some(48.0),
     };
     Ok(vec![dir, docker, memory])
 }
