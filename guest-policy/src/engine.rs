@@ -13,6 +13,7 @@ use crate::openpgp::{self, Keyring};
 use crate::policy::{
     self, KeyProblem, KeySource, KeyType, Material, Policy, Requirement, SignedBy,
 };
+use crate::quoted::quoted;
 use crate::reference::Reference;
 use crate::simple_signing::{Payload, Stored};
 use crate::verdict::{Claim, Explanation, Finding, Mistake, Outcome, Reason, Verdict};
@@ -558,7 +559,7 @@ fn accepted(
         };
         return Err(denied(
             "identity-mismatch",
-            format!("Signature for identity {:?} is not accepted", payload.reference),
+            format!("Signature for identity {} is not accepted", quoted(&payload.reference)),
             hint,
         ));
     }

@@ -26,6 +26,8 @@ pub mod policy;
 #[cfg(feature = "probe")]
 pub mod probe;
 #[cfg(feature = "engine")]
+mod quoted;
+#[cfg(feature = "engine")]
 pub mod simple_signing;
 #[cfg(feature = "engine")]
 pub use engine::Engine;

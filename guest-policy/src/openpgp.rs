@@ -81,7 +81,8 @@ pub(crate) fn verify(
 /// Nothing is verified.
 pub(crate) fn named_issuers(message: &[u8]) -> Vec<String> {
     let Ok(message) = SignedMessage::parse(message) else { return Vec::new() };
-    message.signature.get_issuers().iter().map(|issuer| format!("{issuer:X}")).collect()
+    let issuers = message.signature.get_issuers();
+    issuers.iter().take(MAX_ISSUERS).map(|issuer| format!("{issuer:X}")).collect()
 }
 
 /// The content of a message and the identifier of the key that it names. Nothing is verified.

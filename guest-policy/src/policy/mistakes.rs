@@ -126,10 +126,10 @@ impl Mistakes {
 /// A text of the document as messages show it: quoted, and not longer than a reader wants to see.
 pub(super) fn quoted(text: &str) -> String {
     if text.len() <= MAX_SHOWN {
-        return format!("{text:?}");
+        return crate::quoted::quoted(text);
     }
     let shown: String = text.chars().take(MAX_SHOWN).collect();
-    format!("{:?}", format!("{shown}…"))
+    crate::quoted::quoted(&format!("{shown}…"))
 }
 
 /// That of `known` which `text` was probably meant to be.

@@ -8,6 +8,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::digest::Digest;
+use crate::quoted::quoted;
 
 /// What a simple signature says.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -40,7 +41,7 @@ impl Payload {
         let [kind, image, identity] = critical.exactly(["type", "image", "identity"])?;
         let kind = string(kind)?;
         if kind != SIGNATURE_TYPE {
-            return Err(PayloadError::Type(kind));
+            return Err(PayloadError::Type(kind.chars().take(MAX_SHOWN).collect()));
         }
         let image = object(image)?;
         let [digest] = image.exactly(["docker-manifest-digest"])?;
@@ -63,10 +64,10 @@ impl Payload {
 #[non_exhaustive]
 pub enum PayloadError {
     /// The digest is none, or of an unknown algorithm.
-    #[error("invalid docker-manifest-digest value {0:?}")]
+    #[error("invalid docker-manifest-digest value {shown}", shown = quoted(.0))]
     Digest(String),
     /// A member appears twice.
-    #[error("Duplicate key {0:?}")]
+    #[error("Duplicate key {shown}", shown = quoted(.0))]
     Duplicate(String),
     /// Not JSON, or a value of another type.
     #[error("{0}")]
@@ -84,7 +85,7 @@ pub enum PayloadError {
     #[error("Unrecognized signature type {0}")]
     Type(String),
     /// A member that the specification does not name.
-    #[error("Unknown key {0:?}")]
+    #[error("Unknown key {shown}", shown = quoted(.0))]
     Unknown(String),
 }
 
@@ -199,7 +200,7 @@ const MAX_DEPTH: usize = 10_000;
 /// Most members of one object. The specification names two; others are the signer's remarks.
 const MAX_MEMBERS: usize = 1024;
 
-/// Of what stands where an object is expected, in characters.
+/// Of what stands where an object or a type is expected, in characters.
 const MAX_SHOWN: usize = 64;
 
 #[cfg(test)]

@@ -47,7 +47,10 @@ impl<'a> Stored<'a> {
             b"sigstore-json" => serde_json::from_slice(data)
                 .map(Self::Sigstore)
                 .map_err(|error| StoredError::Sigstore(error.to_string())),
-            _ => Err(StoredError::Name(String::from_utf8_lossy(name).into_owned())),
+            _ => {
+                let shown = &name[..name.len().min(MAX_NAME_SHOWN)];
+                Err(StoredError::Name(String::from_utf8_lossy(shown).into_owned()))
+            }
         }
     }
 }
@@ -112,7 +115,7 @@ pub enum StoredError {
     /// Neither an OpenPGP message nor a named format: armoured, say, or the page of a web server.
     #[error("unrecognized signature format, starting with binary {0:#x}")]
     FirstByte(u8),
-    /// A named format that is not known.
+    /// A named format that is not known, up to 64 bytes of its name.
     #[error("unrecognized signature format {0:?}")]
     Name(String),
     /// A named format whose name does not end.
@@ -130,6 +133,9 @@ pub enum StoredError {
 /// format. 0x3d is no such packet, but the reference implementation takes it for one.
 const OPENPGP_FIRST_BYTES: [u8; 15] =
     [0x88, 0x89, 0x8a, 0x8b, 0x90, 0x91, 0x92, 0xa0, 0xa1, 0xa2, 0xa3, 0xc2, 0xc4, 0xc8, 0x3d];
+
+/// Of the name of an unknown format, in bytes: more than any has.
+const MAX_NAME_SHOWN: usize = 64;
 
 /// Padded, bits left over tolerated, as Go decodes it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
