@@ -372,6 +372,12 @@ fn looks_at_128_signatures_and_denies_129() {
     assert_eq!(verdict.outcome, Outcome::Allow, "{verdict:?}");
     let verdict = with(128);
     assert_eq!(verdict.outcome, Outcome::Deny, "{verdict:?}");
+    // As many as may be, each naming as many signers as it can.
+    let honest = desk().signer.honest();
+    let wordy = Shape { unhashed: desk().signer.issuer_fingerprint().repeat(900), ..honest };
+    let wordy = desk().evidence(vec![desk().signer.message_with(&wordy, &payload()); 128]);
+    assert_eq!(desk().evaluate(&wordy).outcome, Outcome::Allow);
+    assert_eq!(desk().policy.inspect(&subject(), &wordy, NOW).len(), 128);
     let good_first =
         desk().evaluate(&desk().evidence([&good].into_iter().chain(vec![&stray; 128])));
     assert_eq!(good_first.outcome, Outcome::Deny, "{good_first:?}");
@@ -416,6 +422,42 @@ fn denies_more_signature_bytes_than_count() {
     assert_eq!(verdict.outcome, Outcome::Deny, "{verdict:?}");
     let verdict = desk().evaluate(&desk().evidence([&large, &large, &large]));
     assert_eq!(verdict.outcome, Outcome::Deny, "{verdict:?}");
+    desk().assert_still_answers();
+}
+
+/// Blobs that never get as far as OpenPGP, and what is said about them.
+#[test]
+fn denies_blobs_of_other_formats() {
+    let sigstore = |json: &str| format!("\0sigstore-json\n{json}").into_bytes();
+    let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    for (name, content) in [
+        ("nothing", vec![]),
+        ("zero", vec![0]),
+        ("zeros", vec![0; MAX_SIGNATURE_BYTES]),
+        ("long format name", [&[0][..], &vec![b'x'; MAX_SIGNATURE_BYTES - 2], b"\n"].concat()),
+        ("format name that is none", b"\0\x1b[2J\n".to_vec()),
+        ("format name without an end", [&[0][..], &vec![b'x'; MAX_SIGNATURE_BYTES - 1]].concat()),
+        ("sigstore", sigstore(r#"{"mimeType":"a","payload":"","annotations":{}}"#)),
+        ("deep sigstore", sigstore(&deep(2_000_000))),
+        ("sigstore with deep rest", sigstore(&format!(r#"{{"x":{}}}"#, deep(1_500_000)))),
+        ("sigstore with many annotations", {
+            let all: Vec<_> = (0..150_000).map(|n| format!(r#""{n}":"""#)).collect();
+            sigstore(&format!(r#"{{"annotations":{{{}}}}}"#, all.join(",")))
+        }),
+        ("sigstore with a long type", {
+            sigstore(&format!(r#"{{"mimeType":"{}"}}"#, "x".repeat(3 << 20)))
+        }),
+        ("page", b"<html>404 not found</html>".to_vec()),
+    ] {
+        let mut evidence = desk().evidence([&content]);
+        let verdict = desk().evaluate(&evidence);
+        assert_eq!(verdict.outcome, Outcome::Deny, "{name}: {verdict:?}");
+        let shown: usize = verdict.reasons.iter().map(|reason| reason.message.len()).sum();
+        assert!(shown < 1000, "{name}: a message of {shown} bytes");
+        evidence.signatures[0].form = SignatureForm::Openpgp;
+        let verdict = desk().evaluate(&evidence);
+        assert_eq!(verdict.outcome, Outcome::Deny, "{name}: {verdict:?}");
+    }
     desk().assert_still_answers();
 }
 
@@ -832,16 +874,25 @@ fn hostile_manifests_are_bounded() {
 fn evaluation_beyond_its_deadline_is_an_error() {
     // Its time passes as fast as it can, so no other test may use it.
     let desk = Desk::new();
-    let evidence = desk.evidence([&desk.signer.message(&payload())]);
+    // Long enough for a tick to fall into it: 63 long payloads by our key, for another image, then a good one.
+    let other = payload_for(&Digest::sha256(b"another"));
+    let other = desk.signer.message(&format!("{other}{}", " ".repeat(250 << 10)));
+    let mut signatures = vec![other; 63];
+    signatures.push(desk.signer.message(&payload()));
+    let evidence = desk.evidence(&signatures);
     let impatient = Budget { deadline: Duration::ZERO, ..Budget::default() };
-    let done = AtomicBool::new(false);
+    let (ticking, done) = (AtomicBool::new(false), AtomicBool::new(false));
     let answers = thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
                 desk.engine.tick();
+                ticking.store(true, Ordering::Release);
                 thread::yield_now();
             }
         });
+        while !ticking.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
         let evaluate = || desk.policy.sandboxed().evaluate(&subject(), &evidence, NOW, &impatient);
         let answers = [evaluate(), evaluate(), evaluate()];
         done.store(true, Ordering::Release);
@@ -850,6 +901,7 @@ fn evaluation_beyond_its_deadline_is_an_error() {
     for answer in answers {
         assert_eq!(answer, Err(EngineError::Deadline(Duration::ZERO)));
     }
+    assert_eq!(desk.evaluate(&evidence).outcome, Outcome::Allow);
     desk.assert_still_answers();
 }
 
@@ -913,6 +965,11 @@ impl Desk {
             assert_eq!(verdict.outcome, Outcome::Deny, "{name}: {verdict:?}");
             assert!(verdict.claims.is_empty(), "{name}: {verdict:?}");
             assert!(!verdict.reasons.is_empty(), "{name}: {verdict:?}");
+            let findings = self.policy.inspect(&subject(), &evidence, NOW);
+            assert!(
+                findings.iter().all(|finding| finding.claims.is_empty()),
+                "{name}: {findings:?}"
+            );
             self.assert_still_answers();
         }
     }

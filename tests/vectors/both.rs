@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign::engine::{Budget, DEFAULT_DEADLINE, Engine, LoadError, Policy};
-use countersign::verdict::{Mistake, Verdict};
+use countersign::verdict::{Finding, Mistake, Verdict};
 use countersign::vocabulary::{Evidence, KeyFile, Subject};
 use serde::Serialize;
 
@@ -47,6 +47,18 @@ impl Both {
         let budget = Budget::default();
         let native = self.native.evaluate(subject, evidence, now);
         match in_time(|| self.sandboxed.evaluate(subject, evidence, now, &budget)) {
+            Ok(sandboxed) => {
+                assert_eq!(bytes(&native), bytes(&sandboxed), "native is left, sandbox right");
+                sandboxed
+            }
+            Err(error) => failed(&error),
+        }
+    }
+
+    pub(crate) fn inspect(&self, subject: &Subject, evidence: &Evidence, now: u64) -> Vec<Finding> {
+        let budget = Budget::default();
+        let native = self.native.inspect(subject, evidence, now);
+        match in_time(|| self.sandboxed.inspect(subject, evidence, now, &budget)) {
             Ok(sandboxed) => {
                 assert_eq!(bytes(&native), bytes(&sandboxed), "native is left, sandbox right");
                 sandboxed

@@ -31,7 +31,7 @@ fn policies_get_the_verdict_of_skopeo() {
                 tally.count(&case.id, expected, Answer::Reject, &mistakes);
                 if let Some(text) = observed.fixed_text() {
                     let ours: Vec<_> = mistakes.iter().map(|m| m.message.as_str()).collect();
-                    tally.compare_text(&case.id, text, &ours);
+                    tally.compare_text(&case.id, &text, &ours);
                 }
                 continue;
             }
@@ -46,7 +46,7 @@ fn policies_get_the_verdict_of_skopeo() {
         tally.count(&case.id, expected, ours, &verdicts);
         if let (Some(text), Some(refused)) = (observed.fixed_text(), refused) {
             let ours: Vec<_> = refused.reasons.iter().map(|r| r.message.as_str()).collect();
-            tally.compare_text(&case.id, text, &ours);
+            tally.compare_text(&case.id, &text, &ours);
         }
     }
     tally.settle();

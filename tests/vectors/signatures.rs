@@ -91,7 +91,7 @@ fn run(suite: &'static str) {
             assert_eq!(verdict.claims[0].digest, case.digest, "{}", case.id);
         } else if let Some(text) = observed.fixed_text() {
             let ours: Vec<_> = verdict.reasons.iter().map(|r| r.message.as_str()).collect();
-            tally.compare_text(&case.id, text, &ours);
+            tally.compare_text(&case.id, &text, &ours);
         }
     }
     tally.settle();
