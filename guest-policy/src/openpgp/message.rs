@@ -241,8 +241,11 @@ fn expect(stream: &[u8], tag: Tag) -> Result<(Cow<'_, [u8]>, &[u8]), MessageErro
     Ok((body, rest))
 }
 
-/// Tag and body of the first packet, and what follows it (RFC 9580 section 4.2).
-fn split(stream: &[u8]) -> Result<(u8, Cow<'_, [u8]>, &[u8]), MessageError> {
+/// Tag and body of a packet, and what follows it.
+type Split<'a> = (u8, Cow<'a, [u8]>, &'a [u8]);
+
+/// Split the first packet off (RFC 9580 section 4.2).
+fn split(stream: &[u8]) -> Result<Split<'_>, MessageError> {
     let (header, rest) = stream.split_first().ok_or(MessageError::Truncated)?;
     match header {
         0x80..=0xbf => {
