@@ -685,10 +685,14 @@ fn row_59_flooded_key_is_bounded() {
         let revoked = fill(&|number| stray_signature(0x20, number, &[]), room);
         let revoked = [&key[..cut], &revoked, &key[cut..]].concat();
         desk().judges_by(&format!("{megabytes} MiB of revocations by strangers"), &revoked);
-        // Each says that it is by the key itself, so each has to be verified to know that it is not.
-        for (kind, place) in [(0x1f, cut), (0x20, cut), (0x13, key.len())] {
-            let issuer = signer.issuer_fingerprint();
-            let forged = fill(&|number| stray_signature(kind, number, &issuer), room);
+        // Each says that it is by the key itself, so that it takes a verification to know that it is not.
+        for (kind, place, name) in [
+            (0x1f, cut, None),
+            (0x20, cut, None),
+            (0x13, key.len(), Some("signer")),
+            (0x30, key.len(), Some("signer")),
+        ] {
+            let forged = fill(&|number| signer.forged_self_signature(kind, number, name), room);
             let forged = [&key[..place], &forged, &key[place..]].concat();
             let name = format!("{megabytes} MiB of signatures of type {kind:#x} in the key's name");
             desk().judges_by(&name, &forged);

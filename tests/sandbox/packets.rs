@@ -72,6 +72,43 @@ impl Signer {
         [self.one_pass(shape.kind, true), literal(payload), packet(SIGNATURE, &signature)].concat()
     }
 
+    /// A signature packet over this key, or a user ID of it, that says that it is by the key and is not: whoever
+    /// wants to know has to verify it. Made at [`SIGNED`] and `number` seconds.
+    pub(super) fn forged_self_signature(
+        &self,
+        kind: u8,
+        number: u32,
+        user_id: Option<&str>,
+    ) -> Vec<u8> {
+        let mut fields = vec![4, kind, self.algorithm(), SHA256];
+        let area = [self.issuer_fingerprint(), created(SIGNED + number)].concat();
+        fields.extend(u16::try_from(area.len()).expect("a short area").to_be_bytes());
+        fields.extend(area);
+        let public = self.public();
+        let body = &public[2..2 + usize::from(public[1])];
+        let mut hash = Sha256::new()
+            .chain_update([0x99])
+            .chain_update(u16::try_from(body.len()).expect("short").to_be_bytes())
+            .chain_update(body);
+        if let Some(name) = user_id {
+            hash.update([0xb4]);
+            hash.update(u32::try_from(name.len()).expect("short").to_be_bytes());
+            hash.update(name);
+        }
+        let length = u32::try_from(fields.len()).expect("short").to_be_bytes();
+        let digest =
+            hash.chain_update(&fields).chain_update([4, 0xff]).chain_update(length).finalize();
+        fields.extend([0, 0]);
+        fields.extend(&digest[..2]);
+        for _ in 0..2 {
+            // 253 bits, the last byte small: little-endian, a scalar has to be below the group's order.
+            fields.extend([0, 253, 0x10]);
+            fields.extend(&digest[1..31]);
+            fields.push(1);
+        }
+        packet(SIGNATURE, &fields)
+    }
+
     pub(super) fn one_pass(&self, kind: u8, last: bool) -> Vec<u8> {
         let mut body = vec![3, kind, SHA256, self.algorithm()];
         body.extend(self.certificate.keyid().as_bytes());
