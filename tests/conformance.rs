@@ -60,7 +60,7 @@ fn drops_no_case_silently() {
     assert_eq!(known.len(), distinct.len(), "an operation is on two lists: {known:?}");
     for op in UNEVALUATED {
         let skipped = cases.iter().filter(|case| case.question() == *op).count();
-        eprintln!("{op}: {skipped} skipped: sigstoreSigned is not evaluated yet");
+        support::say(&format!("{op}: {skipped} skipped: sigstoreSigned is not evaluated yet"));
     }
     let seen = cases.into_iter().map(|case| case.id).collect();
     assert_eq!(deviations::stale(SUITE, &seen), [""; 0], "deviations of cases that do not exist");
@@ -100,10 +100,10 @@ fn run(
     assert!(!counts.is_empty(), "there is no case of the kind {kind}");
     for (op, count) in &counts {
         let Counts { run, passed, recommended, deviating, skipped } = count;
-        eprintln!(
+        support::say(&format!(
             "{op}: {run} run, {passed} passed, {recommended} as recommended, {deviating} deviating, \
              {skipped} skipped"
-        );
+        ));
     }
     if !failures.is_empty() {
         panic!("{} cases differ:\n{failures}", failures.lines().count());

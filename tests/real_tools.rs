@@ -206,7 +206,9 @@ fn agrees_with_podman() {
         let podman = match Podman::new(&folder, &registries) {
             Ok(podman) => podman,
             Err(error) => {
-                eprintln!("SKIPPED: podman cannot run on this machine: {error:#}");
+                crate::support::say(&format!(
+                    "SKIPPED: podman cannot run on this machine: {error:#}"
+                ));
                 return;
             }
         };

@@ -1,5 +1,6 @@
 //! What several test modules share.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -21,8 +22,15 @@ pub(crate) fn shared() -> Option<PathBuf> {
     if shared.is_dir() {
         return Some(shared);
     }
-    eprintln!("SKIPPED: ../shared is not here, so its conformance data and vectors are not tested");
+    say("SKIPPED: ../shared is not here, so its conformance data is not tested");
     None
+}
+
+/// Tell whoever reads the test run: what was skipped, how many cases there were. `eprintln!` is shown for
+/// failing tests only.
+pub(crate) fn say(line: &str) {
+    // Nobody may be reading.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Run one conformance case in the sandbox, in a fresh instance: `guest_policy::probe::run`, built for

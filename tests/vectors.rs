@@ -11,7 +11,6 @@ mod signatures;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use countersign::reference::Reference;
@@ -154,13 +153,11 @@ impl Tally {
     fn settle(self) {
         let Self { suite, seen, skipped, deviating, failures } = self;
         let (run, failed) = (seen.len(), failures.len());
-        // Not by `eprintln!`, which is shown for failing tests only.
-        let _ = writeln!(
-            std::io::stderr(),
+        support::say(&format!(
             "vectors {suite}: {run} run, {} passed, {deviating} deviating, {} skipped {skipped:?}",
             run.saturating_sub(failed + deviating),
             skipped.len(),
-        );
+        ));
         assert!(failures.is_empty(), "{suite}: {failed} failed\n{}", failures.join("\n"));
         assert!(run > 0, "{suite}: no case");
         let stale = deviations::stale(suite, &seen);

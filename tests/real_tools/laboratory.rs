@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 pub(super) fn laboratory() -> Option<Arc<Laboratory>> {
     let missing: Vec<&str> = lab::tools::missing().iter().map(|tool| tool.program).collect();
     if !missing.is_empty() {
-        eprintln!("SKIPPED: `cargo xtask setup` installs what is missing: {}", missing.join(", "));
+        let missing = missing.join(", ");
+        crate::support::say(&format!(
+            "SKIPPED: `cargo xtask setup` installs what is missing: {missing}"
+        ));
         return None;
     }
     static SHARED: Mutex<Weak<Laboratory>> = Mutex::new(Weak::new());

@@ -88,13 +88,13 @@ fn run(kind: &str, check: impl Fn(&Case, &Path) -> Result<(), Difference>) {
         *counts.entry(result).or_default() += 1;
     }
     let count = |name| counts.get(name).copied().unwrap_or_default();
-    println!(
+    support::say(&format!(
         "{kind}: {} run, {} passed, {} deviating, {} skipped ({SKIPPED_WHY})",
         count("run"),
         count("passed"),
         count("deviating"),
         count("skipped"),
-    );
+    ));
     let mut stale = deviations::stale("containers-image", &seen);
     stale.retain(|case| case.starts_with(&format!("{kind}/")));
     assert_eq!(stale, Vec::<String>::new(), "listed as deviating, but not among the cases");
