@@ -316,8 +316,8 @@ fn check_times(
         key: signing.clone(),
         fault: error.to_string(),
     };
-    let valid_cert = cert.with_policy(&policy, time).map_err(not_valid)?;
-    let valid_key = key.clone().with_policy(&policy, time).map_err(not_valid)?;
+    let valid_cert = cert.with_policy(policy, time).map_err(not_valid)?;
+    let valid_key = key.clone().with_policy(policy, time).map_err(not_valid)?;
     let ends = [
         (primary, valid_cert.primary_key().key_expiration_time()),
         (signing.clone(), valid_key.key_expiration_time()),

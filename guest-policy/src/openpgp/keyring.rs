@@ -108,7 +108,7 @@ impl Keyring {
         let latest = profile::latest_time();
         for cert in &self.certs {
             for key in cert.keys() {
-                let _ = key.with_policy(&profile::policy(), latest);
+                let _ = key.with_policy(profile::policy(), latest);
                 key.self_revocations().for_each(drop);
             }
         }

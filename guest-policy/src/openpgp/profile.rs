@@ -1,6 +1,7 @@
 //! Which OpenPGP is good enough: algorithms, sizes, times. Nothing here depends on a clock: what is
 //! accepted changes with a release, not with a date.
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use sequoia_openpgp::crypto::mpi::PublicKey;
@@ -11,11 +12,17 @@ use sequoia_openpgp::types::HashAlgorithm;
 /// Sequoia's policy, less what would refuse keys that the field lives with: a key's own signatures may be
 /// over SHA-1 (nobody can forge one without a second pre-image, and the operator chose the key), and
 /// signatures may be of version 3.
-pub(crate) fn policy() -> StandardPolicy<'static> {
-    let mut policy = StandardPolicy::at(SystemTime::UNIX_EPOCH + PROFILE_TIME);
-    policy.accept_hash_property(HashAlgorithm::SHA1, HashAlgoSecurity::SecondPreImageResistance);
-    policy.accept_packet_tag_version(Tag::Signature, 3);
-    policy
+///
+/// Made once, when keys are loaded: evaluations find it in the snapshot.
+pub(crate) fn policy() -> &'static StandardPolicy<'static> {
+    static POLICY: LazyLock<StandardPolicy<'static>> = LazyLock::new(|| {
+        let mut policy = StandardPolicy::at(SystemTime::UNIX_EPOCH + PROFILE_TIME);
+        let as_self_signature = HashAlgoSecurity::SecondPreImageResistance;
+        policy.accept_hash_property(HashAlgorithm::SHA1, as_self_signature);
+        policy.accept_packet_tag_version(Tag::Signature, 3);
+        policy
+    });
+    &POLICY
 }
 
 /// The evaluation time as sequoia wants it; `None` beyond what OpenPGP can express (2106).
