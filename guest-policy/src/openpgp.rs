@@ -7,15 +7,18 @@
 mod keyring;
 mod message;
 mod profile;
+mod rsa;
 mod subpackets;
 
 use sequoia_openpgp::Fingerprint;
 use sequoia_openpgp::cert::prelude::*;
 use sequoia_openpgp::crypto::hash::Hash;
+use sequoia_openpgp::crypto::mpi;
 use sequoia_openpgp::packet::Signature;
 use sequoia_openpgp::policy::{HashAlgoSecurity, Policy};
-use sequoia_openpgp::types::SignatureType;
+use sequoia_openpgp::types::{HashAlgorithm, SignatureType};
 
+use keyring::Candidate;
 pub(crate) use keyring::Keyring;
 use message::{MessageError, SignedMessage, key_id};
 
@@ -50,14 +53,19 @@ pub(crate) fn verify(
     let mut last = None;
     for id in issuers(signature) {
         let keys = keyrings.iter().flat_map(|keyring| keyring.candidates(id));
-        for (cert, place) in keys {
+        for Candidate { cert, key: place, rsa } in keys {
             let Some(key) = cert.keys().nth(place) else { continue };
             if let Some(fault) = profile::unsupported_key(key.key().mpis()) {
                 let key = hexadecimal(&key.key().fingerprint());
                 last.get_or_insert(Rejection::KeyUnsupported { key, fault });
                 continue;
             }
-            let signed = key.key().verify(signature.mpis(), signature.hash_algo(), &digest);
+            let signed = match (rsa, signature.mpis()) {
+                (Some(rsa), mpi::Signature::RSA { s }) => {
+                    check_rsa(rsa, s, signature.hash_algo(), &digest)
+                }
+                _ => key.key().verify(signature.mpis(), signature.hash_algo(), &digest),
+            };
             if let Err(error) = signed {
                 let key = hexadecimal(&key.key().fingerprint());
                 last.get_or_insert(Rejection::Invalid { key, fault: error.to_string() });
@@ -75,6 +83,18 @@ pub(crate) fn verify(
         }
     }
     Err(last.unwrap_or_else(|| Rejection::UnknownKey { key: named(signature) }))
+}
+
+fn check_rsa(
+    key: &rsa::PublicKey,
+    signature: &mpi::MPI,
+    hash: HashAlgorithm,
+    digest: &[u8],
+) -> sequoia_openpgp::Result<()> {
+    if key.verify(signature.value(), hash.oid()?, digest) {
+        return Ok(());
+    }
+    Err(sequoia_openpgp::Error::BadSignature("verification error".to_owned()).into())
 }
 
 /// The keys that a message names as its signers, upper-case hexadecimal; none if it is no signed message.

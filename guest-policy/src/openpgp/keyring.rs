@@ -5,17 +5,37 @@ use std::io::Read;
 
 use sequoia_openpgp::armor::{Kind, Reader, ReaderMode};
 use sequoia_openpgp::cert::prelude::*;
+use sequoia_openpgp::crypto::mpi::PublicKey;
 use sequoia_openpgp::parse::Parse;
 
 use super::message::{Packets, key_id};
-use super::{profile, subpackets};
+use super::{profile, rsa, subpackets};
 
 /// Public keys, found by the identifiers that signatures name.
 #[derive(Debug, Default)]
 pub(crate) struct Keyring {
     certs: Vec<Cert>,
-    /// By key identifier: which certificate, and which of its keys. Identifiers can collide.
-    index: BTreeMap<[u8; 8], Vec<(usize, usize)>>,
+    /// By key identifier, which can collide.
+    index: BTreeMap<[u8; 8], Vec<Place>>,
+}
+
+/// Where a key is.
+#[derive(Debug)]
+struct Place {
+    cert: usize,
+    /// Which of the certificate's keys.
+    key: usize,
+    rsa: Option<rsa::PublicKey>,
+}
+
+/// A key that a signature may be by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate<'a> {
+    pub(super) cert: &'a Cert,
+    /// Which of the certificate's keys.
+    pub(super) key: usize,
+    /// The key made ready, if it is RSA.
+    pub(super) rsa: Option<&'a rsa::PublicKey>,
 }
 
 impl Keyring {
@@ -60,10 +80,12 @@ impl Keyring {
         &self.certs
     }
 
-    /// The keys with this identifier: their certificate, and which of its keys, in its order.
-    pub(crate) fn candidates(&self, id: [u8; 8]) -> impl Iterator<Item = (&Cert, usize)> {
+    /// The keys with this identifier.
+    pub(super) fn candidates(&self, id: [u8; 8]) -> impl Iterator<Item = Candidate<'_>> {
         let places = self.index.get(&id).into_iter().flatten();
-        places.filter_map(|(cert, key)| Some((self.certs.get(*cert)?, *key)))
+        places.filter_map(|Place { cert, key, rsa }| {
+            Some(Candidate { cert: self.certs.get(*cert)?, key: *key, rsa: rsa.as_ref() })
+        })
     }
 
     fn add(&mut self, stream: &[u8], room: &mut Room) -> Result<(), KeyringError> {
@@ -94,7 +116,12 @@ impl Keyring {
             let cert = cert.map_err(|e| KeyringError::Damaged(e.to_string()))?;
             for (place, key) in cert.keys().enumerate() {
                 if let Some(id) = key_id(&key.key().fingerprint().into()) {
-                    self.index.entry(id).or_default().push((self.certs.len(), place));
+                    let rsa = match key.key().mpis() {
+                        PublicKey::RSA { e, n } => rsa::PublicKey::new(n.value(), e.value()),
+                        _ => None,
+                    };
+                    let place = Place { cert: self.certs.len(), key: place, rsa };
+                    self.index.entry(id).or_default().push(place);
                 }
             }
             self.certs.push(cert);
