@@ -1,33 +1,48 @@
 //! How many evaluations may run at the same time.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A counting semaphore: the pool of instances has as many places, and instantiating beyond them
 /// would be an error instead of a wait.
 #[derive(Debug)]
 pub(super) struct Slots {
-    free: Mutex<usize>,
+    places: Mutex<Places>,
     released: Condvar,
+}
+
+#[derive(Debug)]
+struct Places {
+    free: usize,
+    /// How many callers wait for one, so that nobody is woken by a system call where nobody waits.
+    wanted: usize,
 }
 
 impl Slots {
     pub(super) fn new(count: usize) -> Self {
-        Self { free: Mutex::new(count), released: Condvar::new() }
+        Self { places: Mutex::new(Places { free: count, wanted: 0 }), released: Condvar::new() }
     }
 
     /// Wait for a place; `None` if there was none within `patience`.
     pub(super) fn take(&self, patience: Duration) -> Option<Slot<'_>> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut free, _) = self
-            .released
-            .wait_timeout_while(free, patience, |free| *free == 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        if *free == 0 {
-            return None;
+        let mut places = self.lock();
+        if places.free == 0 {
+            places.wanted += 1;
+            (places, _) = self
+                .released
+                .wait_timeout_while(places, patience, |places| places.free == 0)
+                .unwrap_or_else(PoisonError::into_inner);
+            places.wanted -= 1;
+            if places.free == 0 {
+                return None;
+            }
         }
-        *free -= 1;
+        places.free -= 1;
         Some(Slot(self))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -37,8 +52,11 @@ pub(super) struct Slot<'a>(&'a Slots);
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.released.notify_one();
+        let mut places = self.0.lock();
+        places.free += 1;
+        if places.wanted > 0 {
+            self.0.released.notify_one();
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use wasmtime::Engine;
 
-/// Ticks every [`TICK`] while calls are running, sleeps while none is, and ends with the engine.
+/// Ticks every [`TICK`] while calls are running and a little longer, sleeps otherwise, and ends with the engine.
 #[derive(Debug)]
 pub(super) struct Ticker {
     shared: Arc<Shared>,
@@ -21,10 +21,23 @@ impl Ticker {
         let thread = thread::Builder::new().name("engine-ticker".into()).spawn({
             let shared = shared.clone();
             move || {
+                let mut idle_ticks = 0;
                 while !shared.stopped.load(Ordering::Acquire) {
-                    if shared.running.load(Ordering::Acquire) == 0 {
-                        // An `unpark` between the look and this makes it return at once.
-                        thread::park();
+                    if shared.running.load(Ordering::SeqCst) > 0 {
+                        idle_ticks = 0;
+                    } else if idle_ticks < LINGER_TICKS {
+                        idle_ticks += 1;
+                    } else {
+                        shared.parked.store(true, Ordering::SeqCst);
+                        // A call that began before it could see that is seen here, or has seen it; an `unpark`
+                        // between the look and this makes `park` return at once.
+                        if shared.running.load(Ordering::SeqCst) == 0
+                            && !shared.stopped.load(Ordering::SeqCst)
+                        {
+                            thread::park();
+                        }
+                        shared.parked.store(false, Ordering::SeqCst);
+                        idle_ticks = 0;
                         continue;
                     }
                     thread::sleep(TICK);
@@ -40,7 +53,8 @@ impl Ticker {
 
     /// Tick for as long as the answer lives.
     pub(super) fn watch(&self) -> Watched<'_> {
-        if self.shared.running.fetch_add(1, Ordering::AcqRel) == 0 {
+        self.shared.running.fetch_add(1, Ordering::SeqCst);
+        if self.shared.parked.load(Ordering::SeqCst) {
             self.thread.unpark();
         }
         Watched(&self.shared)
@@ -49,7 +63,7 @@ impl Ticker {
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::Release);
+        self.shared.stopped.store(true, Ordering::SeqCst);
         self.thread.unpark();
     }
 }
@@ -67,6 +81,8 @@ impl Drop for Watched<'_> {
 #[derive(Debug, Default)]
 struct Shared {
     running: AtomicUsize,
+    /// Whether the thread sleeps, or is about to, until it is woken.
+    parked: AtomicBool,
     stopped: AtomicBool,
 }
 
@@ -79,6 +95,10 @@ pub(super) fn ticks(duration: Duration) -> u64 {
 /// Fine enough for deadlines of tens of milliseconds, and coarse enough to cost nothing: a tick is one
 /// atomic addition in a thread of its own.
 pub(super) const TICK: Duration = Duration::from_millis(2);
+
+/// How long to go on after the last call, a tenth of a second: waking the thread costs a call a system call and
+/// the processor's attention, which a server that is asked all the time should not pay each time.
+const LINGER_TICKS: u32 = 50;
 
 #[cfg(test)]
 mod tests {
