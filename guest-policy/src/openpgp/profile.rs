@@ -92,4 +92,4 @@ const PROFILE_TIME: Duration = Duration::from_secs(1_767_225_600);
 const MIN_RSA_BITS: usize = 2048;
 
 /// gpg makes no larger key without being patched; verification time grows with the square.
-const MAX_RSA_BITS: usize = 16384;
+pub(super) const MAX_RSA_BITS: usize = 16384;

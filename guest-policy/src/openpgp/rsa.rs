@@ -5,6 +5,8 @@
 //! 17 bits, where 18 do. That was nine tenths of an evaluation. Everything here is public, so time may
 //! depend on it.
 
+use super::profile;
+
 /// A public key whose modulus is odd and whose exponent fits a machine word: all that are made.
 #[derive(Debug)]
 pub(super) struct PublicKey {
@@ -54,7 +56,7 @@ impl PublicKey {
             self.modulus.len() * WORD_BITS - usize::try_from(highest.leading_zeros()).ok()?;
         let length = bits.div_ceil(8);
         let padding = length.checked_sub(3 + algorithm.len() + digest.len())?;
-        if padding < MIN_PADDING_BYTES {
+        if padding < SHORTEST_PADDING {
             return None;
         }
         let mut block = vec![0, 1];
@@ -198,11 +200,8 @@ fn subtract(a: &mut [u64], b: &[u64]) {
 const WORD_BYTES: usize = 8;
 const WORD_BITS: usize = 64;
 
-/// 16384 bits; no larger key is looked at.
-const MAX_WORDS: usize = 256;
-
-/// RFC 8017 section 9.2.
-const MIN_PADDING_BYTES: usize = 8;
+/// In bytes (RFC 8017 section 9.2).
+const SHORTEST_PADDING: usize = 8;
 
 #[cfg(test)]
 mod tests {
