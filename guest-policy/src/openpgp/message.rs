@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use miniz_oxide::inflate::core::{DecompressorOxide, inflate_flags};
+use miniz_oxide::inflate::{self, TINFLStatus};
 use sequoia_openpgp::KeyHandle;
 use sequoia_openpgp::packet::Signature;
 use sequoia_openpgp::parse::Parse;
@@ -325,65 +327,63 @@ fn decompress(body: &[u8]) -> Result<Vec<u8>, MessageError> {
     }
 }
 
+/// The stream is expanded into one buffer that grows as it must: no window beside it, which would be more
+/// memory than all the rest of an evaluation touches.
 fn inflate(data: &[u8], zlib: bool) -> Result<Vec<u8>, MessageError> {
-    let mut decoder = flate2::Decompress::new(zlib);
-    expand(data, |input, output| {
-        let before = (decoder.total_in(), decoder.total_out());
-        let status = decoder
-            .decompress(input, output, flate2::FlushDecompress::None)
-            .map_err(|_| MessageError::Compression("not a deflate stream"))?;
-        let step = |now: u64, before: u64| usize::try_from(now - before).unwrap_or(usize::MAX);
-        Ok(Step {
-            used: step(decoder.total_in(), before.0),
-            made: step(decoder.total_out(), before.1),
-            ended: status == flate2::Status::StreamEnd,
-        })
-    })
+    let mut flags = inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+    if zlib {
+        flags |= inflate_flags::TINFL_FLAG_PARSE_ZLIB_HEADER;
+    }
+    let mut decoder = DecompressorOxide::new();
+    let mut input = data;
+    let mut expanded = vec![0; CHUNK_BYTES];
+    let mut length = 0;
+    loop {
+        let (status, used, made) =
+            inflate::core::decompress(&mut decoder, input, &mut expanded, length, flags);
+        input = input.get(used..).ok_or(MessageError::Truncated)?;
+        length += made;
+        match status {
+            TINFLStatus::Done if input.is_empty() => {
+                expanded.truncate(length);
+                return Ok(expanded);
+            }
+            TINFLStatus::Done => return Err(MessageError::Trailing),
+            TINFLStatus::HasMoreOutput if length >= MAX_CONTENT_BYTES => {
+                return Err(MessageError::TooLarge);
+            }
+            TINFLStatus::HasMoreOutput => {
+                expanded.resize((expanded.len() * 2).min(MAX_CONTENT_BYTES), 0);
+            }
+            TINFLStatus::FailedCannotMakeProgress | TINFLStatus::NeedsMoreInput => {
+                return Err(MessageError::Truncated);
+            }
+            _ => return Err(MessageError::Compression("not a deflate stream")),
+        }
+    }
 }
 
 fn bunzip2(data: &[u8]) -> Result<Vec<u8>, MessageError> {
+    let position = |total: u64| usize::try_from(total).map_err(|_| MessageError::TooLarge);
     let mut decoder = bzip2::Decompress::new(true);
-    expand(data, |input, output| {
-        let before = (decoder.total_in(), decoder.total_out());
-        let status = decoder
-            .decompress(input, output)
-            .map_err(|_| MessageError::Compression("not a bzip2 stream"))?;
-        let step = |now: u64, before: u64| usize::try_from(now - before).unwrap_or(usize::MAX);
-        Ok(Step {
-            used: step(decoder.total_in(), before.0),
-            made: step(decoder.total_out(), before.1),
-            ended: status == bzip2::Status::StreamEnd,
-        })
-    })
-}
-
-/// What one call of a decoder did.
-struct Step {
-    used: usize,
-    made: usize,
-    ended: bool,
-}
-
-/// Run a decoder to the end of its stream, which has to be the end of `data`.
-fn expand(
-    data: &[u8],
-    mut decode: impl FnMut(&[u8], &mut [u8]) -> Result<Step, MessageError>,
-) -> Result<Vec<u8>, MessageError> {
-    let mut input = data;
     let mut expanded = Vec::new();
     let mut chunk = [0; CHUNK_BYTES];
     loop {
-        let step = decode(input, &mut chunk)?;
-        input = input.get(step.used..).ok_or(MessageError::Truncated)?;
-        let made = chunk.get(..step.made).ok_or(MessageError::Truncated)?;
-        if made.len() > MAX_CONTENT_BYTES - expanded.len() {
+        let used = position(decoder.total_in())?;
+        let input = data.get(used..).ok_or(MessageError::Truncated)?;
+        let status = decoder
+            .decompress(input, &mut chunk)
+            .map_err(|_| MessageError::Compression("not a bzip2 stream"))?;
+        let (now_used, length) = (position(decoder.total_in())?, position(decoder.total_out())?);
+        if length > MAX_CONTENT_BYTES {
             return Err(MessageError::TooLarge);
         }
-        expanded.extend_from_slice(made);
-        if step.ended {
-            return if input.is_empty() { Ok(expanded) } else { Err(MessageError::Trailing) };
+        let made = length - expanded.len();
+        expanded.extend_from_slice(chunk.get(..made).ok_or(MessageError::Truncated)?);
+        if status == bzip2::Status::StreamEnd {
+            return if now_used == data.len() { Ok(expanded) } else { Err(MessageError::Trailing) };
         }
-        if step.used == 0 && step.made == 0 {
+        if made == 0 && now_used == used {
             return Err(MessageError::Truncated);
         }
     }
