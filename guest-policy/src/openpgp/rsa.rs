@@ -1,6 +1,7 @@
 //! RSA signature verification, RSASSA-PKCS1-v1_5 (RFC 8017 section 8.2.2), with all that depends on the key
 //! alone computed when the key is loaded.
 //!
+//! This is what runs in the sandbox; the native build verifies with sequoia's library, and is compared with it.
 //! Sequoia's library raises to the public exponent as it would to a secret one: 93 multiplications for one of
 //! 17 bits, where 18 do. That was nine tenths of an evaluation. Everything here is public, so time may
 //! depend on it.
@@ -23,7 +24,7 @@ impl PublicKey {
     pub(super) fn new(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
         let modulus = words(modulus);
         let [exponent] = words(exponent)[..] else { return None };
-        if !(2..=MAX_WORDS).contains(&modulus.len())
+        if !(2..=profile::MAX_RSA_BITS / WORD_BITS).contains(&modulus.len())
             || modulus[0] & 1 == 0
             || exponent & 1 == 0
             || exponent < 3

@@ -21,6 +21,8 @@ pub(super) fn measure(smoke: bool) -> Result<Vec<Row>> {
     rows()
 }
 
+/// In (c), the native build verifies RSA with sequoia's arithmetic, the sandboxed one with its own, which the tests
+/// compare with sequoia's.
 fn rows() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (id, name, group) in ALGORITHMS {
