@@ -16,7 +16,7 @@ use sequoia_openpgp::crypto::hash::Hash;
 use sequoia_openpgp::crypto::mpi;
 use sequoia_openpgp::packet::Signature;
 use sequoia_openpgp::policy::{HashAlgoSecurity, Policy};
-use sequoia_openpgp::types::{HashAlgorithm, SignatureType};
+use sequoia_openpgp::types::SignatureType;
 
 use keyring::Candidate;
 pub(crate) use keyring::Keyring;
@@ -60,15 +60,16 @@ pub(crate) fn verify(
                 last.get_or_insert(Rejection::KeyUnsupported { key, fault });
                 continue;
             }
-            let signed = match (rsa, signature.mpis()) {
+            let hash = signature.hash_algo();
+            let is_signed = match (rsa, signature.mpis()) {
                 (Some(rsa), mpi::Signature::RSA { s }) => {
-                    check_rsa(rsa, s, signature.hash_algo(), &digest)
+                    hash.oid().is_ok_and(|algorithm| rsa.verify(s.value(), algorithm, &digest))
                 }
-                _ => key.key().verify(signature.mpis(), signature.hash_algo(), &digest),
+                (_, numbers) => key.key().verify(numbers, hash, &digest).is_ok(),
             };
-            if let Err(error) = signed {
+            if !is_signed {
                 let key = hexadecimal(&key.key().fingerprint());
-                last.get_or_insert(Rejection::Invalid { key, fault: error.to_string() });
+                last.get_or_insert(Rejection::Invalid { key });
                 continue;
             }
             // The signature is this key's, so what is wrong now is the answer; no other key helps.
@@ -83,18 +84,6 @@ pub(crate) fn verify(
         }
     }
     Err(last.unwrap_or_else(|| Rejection::UnknownKey { key: named(signature) }))
-}
-
-fn check_rsa(
-    key: &rsa::PublicKey,
-    signature: &mpi::MPI,
-    hash: HashAlgorithm,
-    digest: &[u8],
-) -> sequoia_openpgp::Result<()> {
-    if key.verify(signature.value(), hash.oid()?, digest) {
-        return Ok(());
-    }
-    Err(sequoia_openpgp::Error::BadSignature("verification error".to_owned()).into())
 }
 
 /// The keys that a message names as its signers, upper-case hexadecimal; none if it is no signed message.
@@ -121,8 +110,8 @@ pub(crate) enum Rejection {
     Critical { fault: String },
     #[error("signed OpenPGP message expands too far: {fault}")]
     ExpandsTooFar { fault: String },
-    #[error("signature by key {key} does not fit its content: {fault}")]
-    Invalid { key: String, fault: String },
+    #[error("signature by key {key} does not fit its content")]
+    Invalid { key: String },
     #[error("key {key} has expired at {at}")]
     KeyExpired { key: String, at: Time },
     #[error("key {key} cannot be used at this time: {fault}")]
