@@ -66,7 +66,7 @@ impl Row {
 
 fn table(rows: &[Row]) -> String {
     let mut text = format!(
-        "{:<52} {:>12} {:>26} {:>8} {:>8}\n",
+        "{:<52} {:>12} {:>34} {:>8} {:>8}\n",
         "measured", "countersign", "against", "ratio", "at most"
     );
     for row in rows {
@@ -81,7 +81,7 @@ fn table(rows: &[Row]) -> String {
             Some(_) => "MISSED",
         };
         text += &format!(
-            "{:<52} {:>12} {:>26} {:>8} {:>8} {verdict}\n",
+            "{:<52} {:>12} {:>34} {:>8} {:>8} {verdict}\n",
             row.what,
             format!("{:.3} {}", row.ours, row.unit),
             other,
