@@ -9,7 +9,7 @@ use crate::image::{
     MAX_SIGNATURES, Needs, Signature, SignatureForm, Subject,
 };
 use crate::manifest;
-use crate::openpgp::{self, Keyring};
+use crate::openpgp::{self, Candidate, Keyring};
 use crate::policy::{
     self, KeyProblem, KeySource, KeyType, Material, Policy, Requirement, SignedBy,
 };
@@ -167,10 +167,10 @@ impl Engine {
                 "sign the image, and check that registries.d names the lookaside where its signatures are",
             ));
         }
-        let keyrings = self.keys.of(signed_by).map_err(|fault| fault.failure(place))?;
+        let trusted = self.keys.of(signed_by).map_err(|fault| fault.failure(place))?;
         let mut reasons = Vec::new();
         for message in &messages {
-            match accepted(place, signed_by, &keyrings, message, image) {
+            match accepted(place, signed_by, trusted, message, image) {
                 Ok(claim) => return Ok(claim),
                 Err(reason) => reasons.push(reason),
             }
@@ -214,7 +214,7 @@ impl Engine {
         for (place, requirement) in (0..).zip(requirements) {
             let Requirement::SignedBy(signed_by) = requirement else { continue };
             let judged = match self.keys.of(signed_by) {
-                Ok(keyrings) => accepted(place, signed_by, &keyrings, message, image),
+                Ok(trusted) => accepted(place, signed_by, trusted, message, image),
                 Err(fault) => Err(fault.failure(place).reason),
             };
             match judged {
@@ -239,7 +239,7 @@ impl Engine {
                     .to_owned()
             }
             Requirement::SignedBy(signed_by) => {
-                let keys = match self.keys.of(signed_by) {
+                let keys = match self.keys.of(signed_by).and_then(Trusted::keyrings) {
                     Ok(keyrings) => fingerprints(&keyrings),
                     Err(fault) => fault.message(),
                 };
@@ -303,6 +303,10 @@ impl<'a> Image<'a> {
 #[derive(Debug, Default)]
 struct Keys {
     by_path: BTreeMap<String, Result<Keyring, KeyFault>>,
+    /// The files that have a key with this identifier.
+    paths_of: BTreeMap<[u8; 8], Vec<String>>,
+    /// Whether every key ring can be used, and has a key.
+    are_sound: bool,
     by_data: BTreeMap<Vec<u8>, Result<Keyring, KeyFault>>,
 }
 
@@ -326,26 +330,67 @@ impl Keys {
                 keys.by_data.insert(data.clone(), parse_keys("keyData", data));
             }
         }
+        for (path, keyring) in &keys.by_path {
+            for id in keyring.iter().flat_map(Keyring::ids) {
+                keys.paths_of.entry(id).or_default().push(path.clone());
+            }
+        }
+        let is_sound = |keyring: &Result<Keyring, KeyFault>| {
+            keyring.as_ref().is_ok_and(|keyring| !keyring.is_empty())
+        };
+        keys.are_sound = keys.by_path.values().chain(keys.by_data.values()).all(is_sound);
         keys
     }
 
-    /// All key rings of a requirement, or the first thing that is wrong with them: one unusable file makes
-    /// the requirement unusable, though another key would do.
-    fn of(&self, signed_by: &SignedBy) -> Result<Vec<&Keyring>, KeyFault> {
+    /// The keys of a requirement, or the first thing that is wrong with them: one unusable file makes the
+    /// requirement unusable, though another key would do.
+    fn of<'a>(&'a self, signed_by: &'a SignedBy) -> Result<Trusted<'a>, KeyFault> {
         if signed_by.key_type != KeyType::GpgKeys {
             return Err(KeyFault::Type(signed_by.key_type));
         }
-        let keyrings = match &signed_by.keys {
-            KeySource::Data(data) => vec![find(&self.by_data, data)?],
-            KeySource::Path(path) => vec![find(&self.by_path, path)?],
-            KeySource::Paths(paths) => {
-                paths.iter().map(|path| find(&self.by_path, path)).collect::<Result<_, _>>()?
-            }
+        let trusted = Trusted { keys: self, source: &signed_by.keys };
+        // Where nothing is wrong with any key, not every file of a long list has to be looked at.
+        let needs_no_look = match &signed_by.keys {
+            KeySource::Paths(paths) => self.are_sound && !paths.is_empty(),
+            KeySource::Data(_) | KeySource::Path(_) => self.are_sound,
         };
-        if keyrings.iter().all(|keyring| keyring.is_empty()) {
+        if !needs_no_look && trusted.keyrings()?.iter().all(|keyring| keyring.is_empty()) {
             return Err(KeyFault::None);
         }
-        Ok(keyrings)
+        Ok(trusted)
+    }
+}
+
+/// The keys that one requirement trusts.
+#[derive(Clone, Copy)]
+struct Trusted<'a> {
+    keys: &'a Keys,
+    source: &'a KeySource,
+}
+
+impl<'a> Trusted<'a> {
+    fn keyrings(self) -> Result<Vec<&'a Keyring>, KeyFault> {
+        let Keys { by_data, by_path, .. } = self.keys;
+        match self.source {
+            KeySource::Data(data) => Ok(vec![find(by_data, data)?]),
+            KeySource::Path(path) => Ok(vec![find(by_path, path)?]),
+            KeySource::Paths(paths) => paths.iter().map(|path| find(by_path, path)).collect(),
+        }
+    }
+
+    /// Those with an identifier.
+    fn candidates(self, id: [u8; 8]) -> Vec<Candidate<'a>> {
+        let Keys { by_data, by_path, paths_of, .. } = self.keys;
+        let keyrings: Vec<&Keyring> = match self.source {
+            KeySource::Data(data) => find(by_data, data).into_iter().collect(),
+            KeySource::Path(path) => find(by_path, path).into_iter().collect(),
+            KeySource::Paths(paths) => {
+                let with_id = paths_of.get(&id).into_iter().flatten();
+                let named = with_id.filter(|path| paths.contains(path));
+                named.filter_map(|path| find(by_path, path).ok()).collect()
+            }
+        };
+        keyrings.into_iter().flat_map(|keyring| keyring.candidates(id)).collect()
     }
 }
 
@@ -530,14 +575,14 @@ fn read(signature: &Signature) -> Result<Stored<'_>, Failure> {
 fn accepted(
     place: u32,
     signed_by: &SignedBy,
-    keyrings: &[&Keyring],
+    trusted: Trusted<'_>,
     message: &[u8],
     image: &Image<'_>,
 ) -> Result<Claim, Reason> {
     let denied = |code: &str, message: String, hint: &str| {
         Failure::deny(code, Some(place), message, hint).reason
     };
-    let verified = openpgp::verify(keyrings, message, image.now)
+    let verified = openpgp::verify(|id| trusted.candidates(id), message, image.now)
         .map_err(|rejection| rejection.reason(Some(place)))?;
     let payload = Payload::parse(&verified.content).map_err(|error| {
         denied("payload-malformed", error.to_string(), "sign with skopeo, podman or countersign")

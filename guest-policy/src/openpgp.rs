@@ -7,19 +7,18 @@
 mod keyring;
 mod message;
 mod profile;
+mod ready;
 mod rsa;
 mod subpackets;
 
 use sequoia_openpgp::Fingerprint;
 use sequoia_openpgp::cert::prelude::*;
 use sequoia_openpgp::crypto::hash::Hash;
-use sequoia_openpgp::crypto::mpi;
 use sequoia_openpgp::packet::Signature;
 use sequoia_openpgp::policy::{HashAlgoSecurity, Policy};
 use sequoia_openpgp::types::SignatureType;
 
-use keyring::Candidate;
-pub(crate) use keyring::Keyring;
+pub(crate) use keyring::{Candidate, Keyring};
 use message::{MessageError, SignedMessage, key_id};
 
 use crate::verdict::Reason;
@@ -39,12 +38,16 @@ pub(crate) struct Verified {
     pub(crate) valid_until: Option<u64>,
 }
 
-/// Verify a signed message against several key rings, at the time `now` in seconds since 1970-01-01 UTC.
-pub(crate) fn verify(
-    keyrings: &[&Keyring],
+/// Verify a signed message at the time `now` in seconds since 1970-01-01 UTC. `candidates` are the trusted keys with
+/// an identifier.
+pub(crate) fn verify<'a, I>(
+    candidates: impl Fn([u8; 8]) -> I,
     message: &[u8],
     now: u64,
-) -> Result<Verified, Rejection> {
+) -> Result<Verified, Rejection>
+where
+    I: IntoIterator<Item = Candidate<'a>>,
+{
     let message = SignedMessage::parse(message)?;
     let signature = &message.signature;
     check_form(signature)?;
@@ -52,21 +55,17 @@ pub(crate) fn verify(
 
     let mut last = None;
     for id in issuers(signature) {
-        let keys = keyrings.iter().flat_map(|keyring| keyring.candidates(id));
-        for Candidate { cert, key: place, rsa } in keys {
+        for Candidate { cert, key: place, ready } in candidates(id) {
             let Some(key) = cert.keys().nth(place) else { continue };
             if let Some(fault) = profile::unsupported_key(key.key().mpis()) {
                 let key = hexadecimal(&key.key().fingerprint());
                 last.get_or_insert(Rejection::KeyUnsupported { key, fault });
                 continue;
             }
-            let hash = signature.hash_algo();
-            let is_signed = match (rsa, signature.mpis()) {
-                (Some(rsa), mpi::Signature::RSA { s }) => {
-                    hash.oid().is_ok_and(|algorithm| rsa.verify(s.value(), algorithm, &digest))
-                }
-                (_, numbers) => key.key().verify(numbers, hash, &digest).is_ok(),
-            };
+            let (numbers, hash) = (signature.mpis(), signature.hash_algo());
+            let is_signed = ready
+                .and_then(|ready| ready.verify(numbers, hash, &digest))
+                .unwrap_or_else(|| key.key().verify(numbers, hash, &digest).is_ok());
             if !is_signed {
                 let key = hexadecimal(&key.key().fingerprint());
                 last.get_or_insert(Rejection::Invalid { key });

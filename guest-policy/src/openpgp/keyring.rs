@@ -5,11 +5,11 @@ use std::io::Read;
 
 use sequoia_openpgp::armor::{Kind, Reader, ReaderMode};
 use sequoia_openpgp::cert::prelude::*;
-use sequoia_openpgp::crypto::mpi::PublicKey;
 use sequoia_openpgp::parse::Parse;
 
 use super::message::{Packets, key_id};
-use super::{profile, rsa, subpackets};
+use super::ready::Ready;
+use super::{profile, subpackets};
 
 /// Public keys, found by the identifiers that signatures name.
 #[derive(Debug, Default)]
@@ -25,17 +25,17 @@ struct Place {
     cert: usize,
     /// Which of the certificate's keys.
     key: usize,
-    rsa: Option<rsa::PublicKey>,
+    ready: Option<Ready>,
 }
 
 /// A key that a signature may be by.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Candidate<'a> {
+pub(crate) struct Candidate<'a> {
     pub(super) cert: &'a Cert,
     /// Which of the certificate's keys.
     pub(super) key: usize,
-    /// The key made ready, if it is RSA.
-    pub(super) rsa: Option<&'a rsa::PublicKey>,
+    /// The key made ready, if it is of a kind for which that helps.
+    pub(super) ready: Option<&'a Ready>,
 }
 
 impl Keyring {
@@ -80,11 +80,16 @@ impl Keyring {
         &self.certs
     }
 
+    /// The identifiers of all keys.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = [u8; 8]> {
+        self.index.keys().copied()
+    }
+
     /// The keys with this identifier.
-    pub(super) fn candidates(&self, id: [u8; 8]) -> impl Iterator<Item = Candidate<'_>> {
+    pub(crate) fn candidates(&self, id: [u8; 8]) -> impl Iterator<Item = Candidate<'_>> {
         let places = self.index.get(&id).into_iter().flatten();
-        places.filter_map(|Place { cert, key, rsa }| {
-            Some(Candidate { cert: self.certs.get(*cert)?, key: *key, rsa: rsa.as_ref() })
+        places.filter_map(|Place { cert, key, ready }| {
+            Some(Candidate { cert: self.certs.get(*cert)?, key: *key, ready: ready.as_ref() })
         })
     }
 
@@ -116,8 +121,8 @@ impl Keyring {
             let cert = cert.map_err(|e| KeyringError::Damaged(e.to_string()))?;
             for (place, key) in cert.keys().enumerate() {
                 if let Some(id) = key_id(&key.key().fingerprint().into()) {
-                    let rsa = made_ready(key.key().mpis());
-                    let place = Place { cert: self.certs.len(), key: place, rsa };
+                    let ready = Ready::new(key.key().mpis());
+                    let place = Place { cert: self.certs.len(), key: place, ready };
                     self.index.entry(id).or_default().push(place);
                 }
             }
@@ -136,17 +141,6 @@ impl Keyring {
                 key.self_revocations().for_each(drop);
             }
         }
-    }
-}
-
-/// An RSA key ready to verify with our own arithmetic, in the sandbox. The native build, which exists to be tested
-/// against, leaves RSA to sequoia's: so every test that compares the two builds compares the two arithmetics.
-fn made_ready(key: &PublicKey) -> Option<rsa::PublicKey> {
-    match key {
-        PublicKey::RSA { e, n } if cfg!(target_family = "wasm") => {
-            rsa::PublicKey::new(n.value(), e.value())
-        }
-        _ => None,
     }
 }
 

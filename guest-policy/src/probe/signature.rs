@@ -8,7 +8,7 @@ use crate::Engine;
 use crate::digest::Digest;
 use crate::image::{Evidence, KeyFile, Signature, SignatureForm, Subject};
 use crate::manifest;
-use crate::openpgp::{self, Keyring};
+use crate::openpgp::{self, Candidate, Keyring};
 use crate::policy::{Policy, Requirement};
 use crate::reference::Reference;
 use crate::simple_signing::{Payload, Stored};
@@ -99,18 +99,23 @@ fn openpgp(input: &Value) -> Option<Value> {
     if input["signature"].is_null() {
         return Some(json!({"ok": true, "imported_keys": imported}));
     }
-    let keyrings: Vec<&Keyring> = keyrings.iter().collect();
-    Some(match openpgp::verify(&keyrings, &bytes(&input["signature"])?, input["now"].as_u64()?) {
-        Ok(verified) => json!({
-            "ok": true,
-            "primary_key": verified.key,
-            "content": String::from_utf8_lossy(&verified.content),
-            "imported_keys": imported,
-        }),
-        Err(rejection) => {
-            json!({"ok": false, "error": rejection.to_string(), "code": rejection.code()})
-        }
-    })
+    Some(
+        match openpgp::verify(
+            |id| candidates(&keyrings, id),
+            &bytes(&input["signature"])?,
+            input["now"].as_u64()?,
+        ) {
+            Ok(verified) => json!({
+                "ok": true,
+                "primary_key": verified.key,
+                "content": String::from_utf8_lossy(&verified.content),
+                "imported_keys": imported,
+            }),
+            Err(rejection) => {
+                json!({"ok": false, "error": rejection.to_string(), "code": rejection.code()})
+            }
+        },
+    )
 }
 
 /// `VerifyImageManifestSignatureUsingKeyIdentityList` of the reference implementation.
@@ -119,14 +124,17 @@ fn docker_manifest(input: &Value) -> Option<Result<Value, String>> {
         Ok(keyrings) => keyrings,
         Err(error) => return Some(Err(error)),
     };
-    let keyrings: Vec<&Keyring> = keyrings.iter().collect();
     let signature = bytes(&input["signature"])?;
     let manifest = bytes(&input["manifest"])?;
     let fingerprints = input["accepted_fingerprints"].as_array()?;
     let expected = input["expected_reference"].as_str()?;
     let verify = || {
-        let verified = openpgp::verify(&keyrings, &signature, input["now"].as_u64().unwrap_or(0))
-            .map_err(|rejection| rejection.to_string())?;
+        let verified = openpgp::verify(
+            |id| candidates(&keyrings, id),
+            &signature,
+            input["now"].as_u64().unwrap_or(0),
+        )
+        .map_err(|rejection| rejection.to_string())?;
         if !fingerprints.iter().any(|fingerprint| fingerprint == verified.key.as_str()) {
             return Err(format!("signature by key {} is not accepted", verified.key));
         }
@@ -180,6 +188,10 @@ fn keyrings(input: &Value) -> Option<Result<Vec<Keyring>, String>> {
         input["keyrings"].as_array()?.iter().map(bytes).collect::<Option<_>>()?;
     let parsed = contents.iter().map(|content| Keyring::parse(content));
     Some(parsed.collect::<Result<_, _>>().map_err(|error| error.to_string()))
+}
+
+fn candidates(keyrings: &[Keyring], id: [u8; 8]) -> impl Iterator<Item = Candidate<'_>> {
+    keyrings.iter().flat_map(move |keyring| keyring.candidates(id))
 }
 
 /// The engine with the case's policy, and what it is asked.
