@@ -124,7 +124,7 @@ pub enum Fault {
          skopeo copy --format v2s2 docker://OLD docker://NEW, and sign the new one"
     )]
     Schema1,
-    /// More entries than [`MAX_INSTANCES`].
+    /// More entries than are looked at.
     #[error("its index has {0} entries, which is more than the {MAX_INSTANCES} that are looked at")]
     TooManyInstances(usize),
 }
