@@ -3,11 +3,14 @@
 
 use guest_policy::manifest::Kind;
 use libfuzzer_sys::fuzz_target;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 fuzz_target!(|body: &[u8]| {
     let Ok(kind) = Kind::of(body, None) else { return };
-    let value: Value = serde_json::from_slice(body).expect("what is accepted is JSON");
+    serde_json::from_slice::<IgnoredAny>(body).expect("what is accepted is JSON");
+    // A lenient reader stumbles over deep nesting and giant numbers in members that do not count.
+    let Ok(value) = serde_json::from_slice::<Value>(body) else { return };
     assert_ne!(value["schemaVersion"], 1);
     match kind {
         Kind::Image => assert!(value.get("manifests").is_none()),
