@@ -9,6 +9,7 @@
 
 pub mod digest;
 pub mod image;
+pub mod lenient_base64;
 pub mod manifest;
 pub mod platform;
 pub mod reference;

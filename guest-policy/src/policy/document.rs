@@ -6,10 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-
 use super::identity::{IdentityMatch, Prefix};
 use super::json::{self, Fault, Kind, Value};
 use super::mistakes::{Mistakes, Place, quoted, similar};
@@ -17,6 +13,7 @@ use super::requirement::{
     Fulcio, KeySource, KeyType, Material, Pki, Requirement, SignedBy, SigstoreSigned, SigstoreTrust,
 };
 use super::{KeyProblem, MAX_DOCUMENT_BYTES, Policy, Scopes};
+use crate::lenient_base64;
 use crate::reference::Reference;
 use crate::scope;
 
@@ -796,8 +793,7 @@ impl Reader<'_> {
             Kind::Null => return Some(None),
             other => return self.wrong_type(place, "a string of Base64", other),
         };
-        let text: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
-        match BASE64.decode(text) {
+        match lenient_base64::decode(text) {
             Ok(data) => Some(Some(data)),
             Err(error) => {
                 self.mistakes.error(
@@ -980,11 +976,3 @@ const REKOR_KEYS: [(&str, &str); 4] = [
     ("rekorPublicKeyData", "rekorPublickeyData"),
     ("rekorPublicKeyDatas", "rekorPublickeyDatas"),
 ];
-
-/// With padding, which may have bits that are not zero: what Go's decoder accepts.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
-);

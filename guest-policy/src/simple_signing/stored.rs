@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
+
+use crate::lenient_base64;
 
 /// One signature of a store, its format told apart.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -88,9 +87,8 @@ impl<'de> Deserialize<'de> for Sigstore {
                         }
                         "payload" => {
                             if let Some(text) = map.next_value::<Option<String>>()? {
-                                let text = text.replace(['\r', '\n'], "");
-                                read.payload =
-                                    BASE64.decode(text).map_err(serde::de::Error::custom)?;
+                                read.payload = lenient_base64::decode(&text)
+                                    .map_err(serde::de::Error::custom)?;
                             }
                         }
                         "annotations" => read.annotations = map.next_value()?,
@@ -136,11 +134,3 @@ const OPENPGP_FIRST_BYTES: [u8; 15] =
 
 /// Of the name of an unknown format, in bytes: more than any has.
 const MAX_NAME_SHOWN: usize = 64;
-
-/// Padded, bits left over tolerated, as Go decodes it.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
-);

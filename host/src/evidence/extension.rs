@@ -3,11 +3,9 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use guest_policy::digest::Digest;
 use guest_policy::image::{MAX_SIGNATURES, Signature, SignatureForm};
+use guest_policy::lenient_base64;
 use guest_policy::reference::Reference;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
@@ -108,17 +106,10 @@ struct Content(Vec<u8>);
 
 impl<'de> Deserialize<'de> for Content {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?.replace(['\r', '\n'], "");
-        BASE64.decode(text).map(Self).map_err(serde::de::Error::custom)
+        let text = String::deserialize(deserializer)?;
+        lenient_base64::decode(&text).map(Self).map_err(serde::de::Error::custom)
     }
 }
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
-);
 
 /// The only version there is.
 const SCHEMA_VERSION: i64 = 2;
