@@ -8,13 +8,18 @@
 //! opaque, size-limited bytes and parsed in the sandbox; the host itself parses only what it must to
 //! fetch (indexes, tokens, configuration).
 
+pub mod admission;
 pub mod decide;
 pub mod engine;
 pub mod evidence;
 pub mod image;
+pub mod kubernetes;
 pub mod policy;
 pub mod registry;
 pub mod report;
+pub mod serve;
 pub mod sign;
+pub mod telemetry;
+pub mod verdicts;
 
 pub use guest_policy::{digest, image as vocabulary, reference, scope, verdict};

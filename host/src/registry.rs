@@ -6,20 +6,25 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use guest_policy::digest::Digest;
+
+use crate::telemetry::Metrics;
 
 mod auth;
 mod certs;
 mod client;
 mod credentials;
+mod keyring;
 mod limits;
 
 pub(crate) use client::shown;
 pub use client::{Client, Manifest};
 pub use credentials::CredentialsError;
 pub(crate) use credentials::effective_user;
+pub use keyring::Keyring;
 
 /// What the client may use, and for how long. Nothing is read before it is needed.
 #[derive(Clone, Debug)]
@@ -44,6 +49,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// Pause before the first retry when the server names none; it doubles.
     pub retry_pause: Duration,
+    /// Who is told of every request.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 impl Settings {
@@ -69,6 +76,7 @@ impl Settings {
             read_timeout: limits::READ_TIMEOUT,
             deadline: limits::DEADLINE,
             retry_pause: limits::RETRY_PAUSE,
+            metrics: None,
         }
     }
 }

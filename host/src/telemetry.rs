@@ -1,0 +1,5 @@
+//! What operators see: logs, metrics and traces.
+
+mod metrics;
+
+pub use metrics::{Metrics, Stage};
