@@ -1,7 +1,8 @@
-//! Speed and memory, against skopeo in the same run and against the targets.
+//! Speed and memory, against the peers and against the targets.
 
 mod criterion;
 mod processes;
+mod webhook;
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,10 +13,19 @@ use serde_json::json;
 use crate::command::{cargo, run as run_command, target};
 use crate::{dist, setup};
 
-/// Measure, print a table and write `target/bench/bench.json`. A missed target fails the run only if
-/// `strict`. `smoke` measures the development build in few rounds: it shows that everything works and
-/// says nothing about speed.
-pub(crate) fn run(smoke: bool, strict: bool) -> Result<()> {
+/// What is measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Subject {
+    /// Single evaluations and whole processes, and the server.
+    Everything,
+    /// The server under load.
+    Webhook,
+}
+
+/// Measure and print a table. `target/bench/bench.json` is written after everything was measured,
+/// `benches/RESULTS.md` after the server was. A missed target fails the run only if `strict`. `smoke`
+/// measures the development build in few rounds: it shows that everything works and says nothing about speed.
+pub(crate) fn run(subject: Subject, smoke: bool, strict: bool) -> Result<()> {
     setup::compiler()?;
     setup::tools()?;
     let (binary, rounds) = if smoke {
@@ -24,14 +34,23 @@ pub(crate) fn run(smoke: bool, strict: bool) -> Result<()> {
     } else {
         (dist::build()?.join("countersign"), ROUNDS)
     };
-    let mut rows = processes::measure(&binary, rounds)?;
-    rows.extend(criterion::measure(smoke)?);
+    let mut rows = Vec::new();
+    if subject == Subject::Everything {
+        rows.extend(processes::measure(&binary, rounds)?);
+        rows.extend(criterion::measure(smoke)?);
+    }
+    let served = webhook::measure(&binary, smoke)?;
+    let results = served.clone();
+    rows.extend(served);
     print!("{}", table(&rows));
     if smoke {
         println!("a smoke run of the development build: the figures say nothing about speed");
         return Ok(());
     }
-    println!("written to {}", write(&rows)?.display());
+    println!("written to {}", webhook::write(&results)?.display());
+    if subject == Subject::Everything {
+        println!("written to {}", write(&rows)?.display());
+    }
     let missed: Vec<&str> = rows.iter().filter(|row| !row.is_met()).map(|row| row.id).collect();
     if strict && !missed.is_empty() {
         bail!("targets missed: {}", missed.join(", "));
@@ -51,12 +70,18 @@ struct Row {
     other: Option<(&'static str, f64)>,
     /// Largest `ours / other`, or largest `ours`; `None` where the figure is for information.
     limit: Option<f64>,
+    /// Whether the limit is for the ratio; otherwise `other` is told beside it.
+    compared: bool,
 }
 
 impl Row {
     /// What the limit is for: the ratio, or the figure itself.
     fn limited(&self) -> f64 {
-        self.other.map_or(self.ours, |(_, other)| self.ours / other)
+        self.ratio().filter(|_| self.compared).unwrap_or(self.ours)
+    }
+
+    fn ratio(&self) -> Option<f64> {
+        self.other.map(|(_, other)| self.ours / other)
     }
 
     fn is_met(&self) -> bool {
@@ -73,7 +98,7 @@ fn table(rows: &[Row]) -> String {
         let other = row
             .other
             .map_or(String::new(), |(name, value)| format!("{name} {value:.3} {}", row.unit));
-        let ratio = row.other.map_or(String::new(), |_| format!("{:.3}", row.limited()));
+        let ratio = row.ratio().map_or(String::new(), |ratio| format!("{ratio:.3}"));
         let limit = row.limit.map_or(String::new(), |limit| format!("{limit:.3}"));
         let verdict = match row.limit {
             None => "",
@@ -102,7 +127,7 @@ fn write(rows: &[Row]) -> Result<PathBuf> {
                 "unit": row.unit,
                 "countersign": row.ours,
                 "against": row.other.map(|(name, value)| json!({"name": name, "value": value})),
-                "ratio": row.other.map(|_| row.limited()),
+                "ratio": row.ratio(),
                 "limit": row.limit,
                 "met": row.is_met(),
             })

@@ -52,8 +52,12 @@ fn dispatch(words: &[&str]) -> Result<()> {
             ci::run()
         }
         "bench" => {
-            let chosen = flag(options, &["--smoke", "--strict"])?;
-            bench::run(chosen[0], chosen[1])
+            let chosen = flag(options, &["webhook", "--smoke", "--strict"])?;
+            let subject = match chosen[0] {
+                true => bench::Subject::Webhook,
+                false => bench::Subject::Everything,
+            };
+            bench::run(subject, chosen[1], chosen[2])
         }
         "dist" => {
             flag(options, &[])?;
@@ -86,7 +90,9 @@ Usage: cargo xtask COMMAND
   setup [--compiler]        install the compiler for the engine component, and the tools that tests run
   demo                      set up the compiler, then run `countersign demo`
   test [--fast]             set up, then run every test; --fast leaves out those against real tools
-  bench [--strict]          measure against skopeo and against the targets; writes target/bench/bench.json
+  bench [webhook]           measure against the peers and against the targets, or the server alone; writes
+                            target/bench/bench.json and benches/RESULTS.md
+        [--strict]          ... and fail if a target is missed
         [--smoke]           ... with few rounds of the development build, to see that it works
   dist                      the release in target/dist, with the engine compiled ahead
   fuzz [TARGET] [--seconds N]  fuzz all targets, or one; 60 seconds each unless told

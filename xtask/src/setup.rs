@@ -24,6 +24,6 @@ pub(crate) fn tools() -> Result<()> {
             tool.program
         );
     }
-    eprintln!("setup: gpg, skopeo, podman and docker-registry are here");
+    eprintln!("setup: gpg, skopeo, podman, docker-registry, openssl and wrk are here");
     Ok(())
 }

@@ -1,14 +1,17 @@
 //! Real tools to test and measure against, on loopback and in temporary folders: [`gpg`] with
-//! throw-away keys, a [`registry`] and a [`lookaside`] server, [`skopeo`], [`podman`], and [`image`]s small
+//! throw-away keys, a [`registry`] and a [`lookaside`] server, a [`proxy`]
+//! that counts and delays, [`skopeo`], [`podman`], and [`image`]s small
 //! enough to push in milliseconds. Everything started here ends when its value is dropped.
 
 pub mod gpg;
 pub mod image;
 pub mod lookaside;
 pub mod podman;
+pub mod proxy;
 pub mod registry;
 pub mod skopeo;
 pub mod tools;
+pub mod wrk;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

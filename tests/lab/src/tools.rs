@@ -29,11 +29,14 @@ pub fn missing() -> Vec<Tool> {
 }
 
 /// Everything that the tests run.
-pub const TOOLS: [Tool; 6] = [
+pub const TOOLS: [Tool; 9] = [
     Tool { program: "docker-registry", package: "docker-registry" },
     Tool { program: "gpg", package: "gnupg" },
     Tool { program: "gpgconf", package: "gnupg" },
+    Tool { program: "openssl", package: "openssl" },
     Tool { program: "podman", package: "podman" },
     Tool { program: "skopeo", package: "skopeo" },
+    Tool { program: "taskset", package: "util-linux" },
     Tool { program: "time", package: "time" },
+    Tool { program: "wrk", package: "wrk" },
 ];

@@ -33,6 +33,7 @@ fn rows() -> Result<Vec<Row>> {
             ours: median(group, "sandbox")?,
             other: Some((native, median(group, "native")?)),
             limit: Some(1.5),
+            compared: true,
         });
     }
     rows.push(Row {
@@ -42,6 +43,7 @@ fn rows() -> Result<Vec<Row>> {
         ours: median("policy", "large")?,
         other: Some(("1 and 1", median("policy", "small")?)),
         limit: Some(1.3),
+        compared: true,
     });
     rows.push(Row {
         id: "e",
@@ -50,6 +52,7 @@ fn rows() -> Result<Vec<Row>> {
         ours: median("instance", "fresh")?,
         other: None,
         limit: Some(30.0),
+        compared: true,
     });
     rows.push(Row {
         id: "load",
@@ -58,6 +61,7 @@ fn rows() -> Result<Vec<Row>> {
         ours: median("one-shot", "document")?,
         other: None,
         limit: None,
+        compared: true,
     });
     Ok(rows)
 }

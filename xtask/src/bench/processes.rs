@@ -33,6 +33,7 @@ pub(super) fn measure(binary: &Path, rounds: usize) -> Result<Vec<Row>> {
         ours,
         other: Some(("standalone-verify", theirs)),
         limit: Some(0.2),
+        compared: true,
     };
     let [ours, theirs] = interleaved([&verify_docker, &|| bench.copy()], rounds)?;
     let docker = Row {
@@ -42,6 +43,7 @@ pub(super) fn measure(binary: &Path, rounds: usize) -> Result<Vec<Row>> {
         ours,
         other: Some(("skopeo copy", theirs)),
         limit: Some(1.0 / 3.0),
+        compared: true,
     };
     let memory = [peak_mebibytes(&verify_dir()?)?, peak_mebibytes(&verify_docker()?)?];
     let memory = Row {
@@ -51,6 +53,7 @@ pub(super) fn measure(binary: &Path, rounds: usize) -> Result<Vec<Row>> {
         ours: memory[0].max(memory[1]),
         other: None,
         limit: Some(48.0),
+        compared: true,
     };
     Ok(vec![dir, docker, memory])
 }
