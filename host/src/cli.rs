@@ -19,6 +19,7 @@ mod man;
 mod options;
 mod policy;
 mod precompile;
+mod snapshot;
 mod verify;
 
 /// Run the command that `arguments` spell, the program's name first.
@@ -113,6 +114,8 @@ enum Command {
     Man(man::Args),
     #[command(hide = true)]
     Precompile(precompile::Args),
+    #[command(hide = true)]
+    Snapshot(snapshot::Args),
 }
 
 impl Command {
@@ -126,6 +129,7 @@ impl Command {
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),
             Self::Precompile(args) => args.run(),
+            Self::Snapshot(args) => args.run(),
         }
     }
 }

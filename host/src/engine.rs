@@ -8,6 +8,7 @@
 //! Calls run on the caller's thread, which needs 2 MiB of stack (the default of threads in Rust and of
 //! tokio's blocking threads).
 
+mod apart;
 mod artifact;
 mod bindings;
 mod configuration;
@@ -18,6 +19,7 @@ mod ticker;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -60,11 +62,17 @@ impl Engine {
         Self::assemble(Cow::Owned(wasm.to_owned()), artifact::sha256(wasm), settings)
     }
 
-    /// Compile the embedded component for this machine's processor and write the code into `folder`,
-    /// where [`Places::packaged`] finds it. Returns the file's path.
-    pub fn precompile(folder: &Path) -> Result<PathBuf, EngineError> {
+    /// Compile the embedded component, and the form of it that snapshots are taken of, for this machine's
+    /// processor, and write the code into `folder`, where [`Places::packaged`] finds it. Returns the paths of
+    /// the files.
+    pub fn precompile(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
         let engine = configuration::engine(None).map_err(bug)?;
-        artifact::precompile(&engine, EMBEDDED, EMBEDDED_SHA256, folder).map_err(bug)
+        let (_, instrumented) = snapshot::instrument(EMBEDDED).map_err(bug)?;
+        let sha256 = artifact::sha256(&instrumented);
+        [(EMBEDDED, EMBEDDED_SHA256), (&instrumented, &sha256)]
+            .into_iter()
+            .map(|(wasm, sha256)| artifact::precompile(&engine, wasm, sha256, folder).map_err(bug))
+            .collect()
     }
 
     fn assemble(
@@ -163,6 +171,34 @@ impl Engine {
     /// Load a policy for a server: the loaded state is snapshotted into the component and compiled
     /// (about a second), so that an evaluation pays nothing for it.
     pub fn load_snapshot(&self, document: &[u8], files: &[KeyFile]) -> Result<Policy, LoadError> {
+        let wasm = self.snapshot(document, files)?;
+        let component = Component::from_binary(&self.inner.engine, &wasm).map_err(bug)?;
+        self.of_snapshot(&component)
+    }
+
+    /// As [`Engine::load_snapshot`], with the work done by a process of its own, whose memory (more than
+    /// 100 MiB for a moment) is gone when it ends. The process runs this executable's hidden command
+    /// `snapshot`, whose side of it is [`Engine::serve_snapshot`].
+    pub fn load_snapshot_apart(
+        &self,
+        document: &[u8],
+        files: &[KeyFile],
+    ) -> Result<Policy, LoadError> {
+        let component = apart::component(&self.inner.engine, document, files).map_err(bug)?;
+        self.of_snapshot(&component)
+    }
+
+    /// Do what [`Engine::load_snapshot_apart`] asks for: read it from `input`, write compiled code to
+    /// `output`.
+    pub fn serve_snapshot(input: impl Read, output: impl Write) -> Result<(), LoadError> {
+        let (document, files) = apart::asked(input).map_err(|error| bug(error.into()))?;
+        let engine = Self::new(&Settings { slots: None, ..Settings::default() })?;
+        let wasm = engine.snapshot(&document, &files)?;
+        apart::answer(&engine.inner.engine, &wasm, output).map_err(bug)?;
+        Ok(())
+    }
+
+    fn snapshot(&self, document: &[u8], files: &[KeyFile]) -> Result<Vec<u8>, LoadError> {
         let budget = Budget::default();
         let _permit = self.enter(&budget)?;
         let (context, wasm) = snapshot::instrument(&self.inner.wasm).map_err(bug)?;
@@ -176,10 +212,11 @@ impl Engine {
         live.load(document, files, &budget)?;
         // The whole memory is read out in one call.
         live.store.set_hostcall_fuel(budget.memory);
-        let wasm = snapshot::take(&context, &mut live.store, instance).map_err(bug)?;
-        drop(live);
-        let component = Component::from_binary(&self.inner.engine, &wasm).map_err(bug)?;
-        let state = State::Snapshot(link(&self.inner.engine, &component)?);
+        Ok(snapshot::take(&context, &mut live.store, instance).map_err(bug)?)
+    }
+
+    fn of_snapshot(&self, component: &Component) -> Result<Policy, LoadError> {
+        let state = State::Snapshot(link(&self.inner.engine, component)?);
         Ok(Policy { inner: Arc::new(Loaded { engine: self.clone(), state }) })
     }
 

@@ -94,14 +94,16 @@ fn cache_that_cannot_be_written_does_not_matter() {
 #[test]
 fn packaged_code_is_taken_first() {
     let folder = folder();
-    let path = Engine::precompile(folder.path()).expect("compiled code");
+    let paths = Engine::precompile(folder.path()).expect("compiled code");
     let places = Places { packaged: Some(folder.path().to_owned()), cache: None };
     let settings = Settings { places, ..Settings::default() };
     let engine = Engine::new(&settings).expect("an engine");
     assert_eq!(engine.origin(), Origin::Packaged);
     engine.instantiate(&Budget::default()).expect("an instance");
 
-    fs::set_permissions(path, Permissions::from_mode(0o666)).expect("a mode");
+    for path in paths {
+        fs::set_permissions(path, Permissions::from_mode(0o666)).expect("a mode");
+    }
     assert_eq!(Engine::new(&settings).expect("an engine").origin(), Origin::Compiled);
 }
 

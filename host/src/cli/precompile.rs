@@ -18,9 +18,11 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Result<Exit> {
-        let path = Engine::precompile(&self.folder)
+        let paths = Engine::precompile(&self.folder)
             .with_context(|| format!("cannot compile into {}", self.folder.display()))?;
-        print(&format!("{}\n", path.display()))?;
+        for path in paths {
+            print(&format!("{}\n", path.display()))?;
+        }
         Ok(Exit::Success)
     }
 }

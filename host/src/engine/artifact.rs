@@ -105,13 +105,15 @@ fn load(engine: &Engine, path: &Path) -> Option<Component> {
 }
 
 #[expect(unsafe_code, reason = "the one place where compiled code is taken from a file")]
-fn deserialize(engine: &Engine, file: &File) -> wasmtime::Result<Component> {
+pub(super) fn deserialize(engine: &Engine, file: &File) -> wasmtime::Result<Component> {
     // By its descriptor, so that it is the file whose owner was checked.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     // SAFETY: the file must be the unmodified output of wasmtime's compiler and must not change while
-    // it is mapped. `load`, the only caller, has checked that the file and its folder belong to root or
-    // to this process's user and that nobody else may write to them; this program writes such files
+    // it is mapped. There are two callers. `load` has checked that the file and its folder belong to root
+    // or to this process's user and that nobody else may write to them; this program writes such files
     // only with `store` and `precompile`, whole, and never into one that exists under its name.
+    // `apart::component` has made the file, in memory and without a name, and given it to a process of
+    // this very executable alone, which has ended well.
     // Wasmtime itself refuses the output of another version or for another processor.
     unsafe { Component::deserialize_file(engine, path) }
 }

@@ -1,0 +1,117 @@
+//! Snapshots taken and compiled by a process of its own.
+//!
+//! The process is this executable again. What it is asked goes through a pipe as JSON, and the compiled
+//! code comes back in a file that has no name and lies in memory: it is mapped as it is, and never copied.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use guest_policy::image::KeyFile;
+use rustix::fs::MemfdFlags;
+use serde::{Deserialize, Serialize};
+use wasmtime::component::Component;
+use wasmtime::{Engine, bail};
+
+use super::artifact;
+
+/// The policy as a component, from a process of its own.
+pub(super) fn component(
+    engine: &Engine,
+    document: &[u8],
+    files: &[KeyFile],
+) -> wasmtime::Result<Component> {
+    let asked = serde_json::to_vec(&Asked { document: document.into(), files: files.into() })?;
+    // By this name the very file that this process runs is found, whatever lies under its path now.
+    let code = File::from(rustix::fs::memfd_create("countersign-policy", MemfdFlags::CLOEXEC)?);
+    // By this name the very file that this process runs is found, whatever lies under its path now.
+    let child = Command::new("/proc/self/exe")
+        .arg("snapshot")
+        // Threads that compile at the same time cost memory, and a server's processors are wanted elsewhere.
+        .env("RAYON_NUM_THREADS", "1")
+        .stdin(Stdio::piped())
+        .stdout(code.try_clone()?)
+        .stderr(Stdio::piped())
+        .spawn()?;
+    Process(child).finish(asked)?;
+    artifact::deserialize(engine, &code)
+}
+
+/// What the process is asked: document and key files.
+pub(super) fn asked(input: impl Read) -> io::Result<(Vec<u8>, Vec<KeyFile>)> {
+    let mut text = Vec::new();
+    input.take(MAX_ASKED_BYTES).read_to_end(&mut text)?;
+    let asked: Asked = serde_json::from_slice(&text)?;
+    Ok((asked.document, asked.files))
+}
+
+/// Compile, and hand the code over.
+pub(super) fn answer(engine: &Engine, wasm: &[u8], mut output: impl Write) -> wasmtime::Result<()> {
+    output.write_all(&engine.precompile_component(wasm)?)?;
+    output.flush()?;
+    Ok(())
+}
+
+#[derive(Deserialize, Serialize)]
+struct Asked {
+    document: Vec<u8>,
+    files: Vec<KeyFile>,
+}
+
+/// A process that ends with its owner.
+struct Process(Child);
+
+impl Process {
+    /// Hand over, and wait until the process ends well.
+    fn finish(&mut self, asked: Vec<u8>) -> wasmtime::Result<()> {
+        let (Some(mut stdin), Some(stderr)) = (self.0.stdin.take(), self.0.stderr.take()) else {
+            bail!("the process has no pipes");
+        };
+        // A process that stops reading is one that ends badly, and is told of below.
+        let writer = thread::spawn(move || stdin.write_all(&asked).is_ok());
+        let complaint = thread::spawn(move || {
+            let mut text = Vec::new();
+            stderr.take(MAX_COMPLAINT_BYTES).read_to_end(&mut text).map(|_| text)
+        });
+        let begin = Instant::now();
+        let status = loop {
+            if let Some(status) = self.0.try_wait()? {
+                break status;
+            }
+            if begin.elapsed() > DEADLINE {
+                bail!("the process that compiles the policy has not ended after {DEADLINE:?}");
+            }
+            thread::sleep(PAUSE);
+        };
+        let stopped = |_| io::Error::other("a thread panicked");
+        writer.join().map_err(stopped)?;
+        let complaint = complaint.join().map_err(stopped)??;
+        if !status.success() {
+            let complaint = String::from_utf8_lossy(&complaint);
+            bail!("the process that compiles the policy failed ({status}): {}", complaint.trim());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Nothing to do about one that has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A document of 1 MiB and 16 MiB of keys, with up to four characters for each byte.
+const MAX_ASKED_BYTES: u64 = 80 << 20;
+
+/// What is said about a failure.
+const MAX_COMPLAINT_BYTES: u64 = 4 << 10;
+
+/// Many times what it takes: compiling is a second of computing, and the processor may be shared.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Between looks at whether the process has ended.
+const PAUSE: Duration = Duration::from_millis(5);
