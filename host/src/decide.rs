@@ -296,12 +296,16 @@ pub enum Failure {
         /// The platforms.
         wanted: String,
     },
+    /// It failed for others, too, who waited for the same.
+    #[error(transparent)]
+    Shared(Arc<Failure>),
 }
 
 impl Failure {
     /// The reason's code, documented in docs/reasons.md.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Shared(failure) => failure.code(),
             Self::Busy { .. } => "registry-busy",
             Self::Deadline { .. } => "deadline",
             Self::EmptyIndex { .. } | Self::Image(ImageError::Malformed { .. }) => {
@@ -411,7 +415,7 @@ fn error(code: &str, message: String, scope: String, digest: Option<&Digest>) ->
 
 /// Images that are fetched and judged at the same time: enough to hide a round trip to the registry, and
 /// few enough that their evidence, of at most 24 MiB each, fits a small container.
-const MAX_CONCURRENT_IMAGES: usize = 8;
+pub(crate) const MAX_CONCURRENT_IMAGES: usize = 8;
 
 #[cfg(test)]
 mod tests {
