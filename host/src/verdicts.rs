@@ -192,9 +192,9 @@ struct Inner {
     /// Questions under way.
     answers: Flights<Key, Arc<Answer>>,
     /// Names that are being resolved.
-    resolutions: Flights<Key, Result<(Arc<Top>, Lifetime), Arc<Failure>>>,
+    resolutions: Flights<Key, Step<Top>>,
     /// Evidence that is being gathered.
-    gathering: Flights<Key, Result<(Arc<Gathered>, Lifetime), Arc<Failure>>>,
+    gathering: Flights<Key, Step<Gathered>>,
     gates: Gates,
     /// Who may compute at the same time.
     places: OnceLock<Arc<Semaphore>>,
@@ -210,6 +210,9 @@ impl Inner {
         Arc::clone(self.places.get_or_init(places))
     }
 }
+
+/// The result of a step on the way, and until when it may be used.
+type Step<T> = Result<(Arc<T>, Lifetime), Arc<Failure>>;
 
 fn judgement(answer: &Answer, served: Served) -> Judgement {
     Judgement { digest: answer.digest.clone(), verdict: Arc::clone(&answer.verdict), served }

@@ -97,17 +97,29 @@ async fn tags_of_one_image_share_its_evidence() {
 }
 
 #[tokio::test]
-async fn a_policy_that_needs_no_signatures_costs_the_manifest_alone() {
-    for (requirement, outcome) in
-        [("insecureAcceptAnything", Outcome::Allow), ("reject", Outcome::Deny)]
-    {
-        let bench = Bench::new();
-        let bench = bench.judged_by(policy(&serde_json::json!([{"type": requirement}])));
+async fn a_policy_that_accepts_anything_costs_the_manifest_alone() {
+    let bench = Bench::new();
+    let bench = bench.judged_by(policy(&serde_json::json!([{"type": "insecureAcceptAnything"}])));
+    let digest = bench.push("1", &manifest("app"));
+    assert_allows(&bench.ask(":1").await, &digest);
+    assert_eq!(bench.cost(), 1);
+}
+
+/// Whoever may name an image may name anybody's server: it is asked only if the policy could allow the image.
+#[tokio::test]
+async fn a_registry_whose_images_are_rejected_is_asked_nothing() {
+    let (reject, accept) = ("reject", "insecureAcceptAnything");
+    for requirements in [vec![reject], vec![accept, reject]] {
+        let types: Vec<_> = requirements.iter().map(|t| serde_json::json!({"type": t})).collect();
+        let bench = Bench::new().judged_by(policy(&serde_json::Value::from(types)));
         let digest = bench.push("1", &manifest("app"));
-        let judgement = bench.ask(":1").await;
-        assert_eq!(judgement.verdict.outcome, outcome);
-        assert_eq!(judgement.digest, Some(digest));
-        assert_eq!(bench.cost(), 1);
+        for name in [":1".to_owned(), format!("@{digest}"), format!(":other@{digest}")] {
+            let judgement = bench.ask(&name).await;
+            assert_denies(&judgement, "rejected-by-policy");
+            assert_eq!(judgement.digest, None);
+            assert_eq!(judgement.verdict.digest, "");
+        }
+        assert!(bench.registry.requests().is_empty());
     }
 }
 

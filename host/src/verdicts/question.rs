@@ -50,6 +50,7 @@ impl Question {
         let mut answer = Arc::clone(&pinned);
         if pinned.verdict.outcome == Outcome::Deny
             && let Ok(tagged) = Reference::parse_normalized(&format!("{}:{tag}", image.name()))
+            && self.refused(&tagged).await.is_none()
             && let Ok((top, lifetime)) = self.top(&tagged).await
             && top.digest == *digest
         {
@@ -74,6 +75,11 @@ impl Question {
         if let Some(answer) = self.inner.memory.answer(&key, self.inner.clock.now()) {
             return answer;
         }
+        if let Some(Judged { verdict, lifetime }) = self.refused(name).await {
+            let answer = Arc::new(Answer { digest: None, verdict, lifetime });
+            self.remember(key, &answer);
+            return answer;
+        }
         let answer = match self.top(name).await {
             Err(failure) => {
                 let Judged { verdict, lifetime } = self.failed(&failure, String::new(), None);
@@ -91,6 +97,28 @@ impl Question {
         };
         self.remember(key, &answer);
         answer
+    }
+
+    /// The answer about a name of which no image is allowed, if that can be told from the policy alone: its
+    /// registry, which may be anybody's, is not asked anything then.
+    async fn refused(&self, name: &Reference) -> Option<Judged> {
+        let subject = ImageName::Docker { reference: name.clone() }.subject(None).ok()?;
+        let sandbox = self.sandbox();
+        if sandbox.needs(&subject).await.ok()?.signatures {
+            return None;
+        }
+        let (nothing, now) = (Arc::new(Evidence::default()), self.inner.clock.now());
+        let digest = Digest::sha256(&nothing.manifest);
+        let mut verdict = sandbox.evaluate(subject, &digest, nothing, now.unix).await.ok()?;
+        // Without evidence, what a requirement says holds with any evidence. A reason that is no requirement's
+        // is that the evidence is missing.
+        let by_requirement = verdict.reasons.iter().all(|reason| reason.requirement.is_some());
+        if verdict.outcome != Outcome::Deny || !by_requirement {
+            return None;
+        }
+        verdict.digest.clear();
+        let lifetime = self.lifetime(&verdict);
+        Some(Judged { verdict: Arc::new(verdict), lifetime })
     }
 
     /// The answer about a name that was resolved: it holds for as long as the name means this.
