@@ -57,9 +57,7 @@ impl Engine {
     pub fn needs(&self, subject: &Subject) -> Needs {
         match self.policy.lookup(subject) {
             Ok(lookup) => {
-                // What stands behind a requirement that always fails is never looked at.
-                let reached = lookup.requirements.iter().take_while(|r| !always_fails(r));
-                let signatures = reached.into_iter().any(Requirement::needs_signatures);
+                let signatures = reached(lookup.requirements).any(Requirement::needs_signatures);
                 Needs { scope: lookup.scope, signatures }
             }
             Err(_) => Needs { scope: policy::DEFAULT_SCOPE.to_owned(), signatures: false },
@@ -67,6 +65,9 @@ impl Engine {
     }
 
     /// Decide. `now` is the evaluation time, in seconds since 1970-01-01 UTC.
+    ///
+    /// If no image of this name could be allowed, whatever its evidence, the evidence is not looked at: the
+    /// answer is that of the requirement that always fails, even before anything was fetched.
     pub fn evaluate(&self, subject: &Subject, evidence: &Evidence, now: u64) -> Verdict {
         let digest = Digest::sha256(&evidence.manifest);
         let mut verdict = Verdict {
@@ -79,6 +80,14 @@ impl Engine {
         };
         let judged = self.policy.lookup(subject).map_err(Failure::subject).and_then(|lookup| {
             verdict.scope = lookup.scope;
+            if !reached(lookup.requirements).any(Requirement::needs_signatures)
+                && let Some((place, requirement)) = (0..)
+                    .zip(lookup.requirements)
+                    .find(|(_, requirement)| always_fails(requirement))
+            {
+                let image = Image { subject, evidence, reference: None, digest, now };
+                return self.judge(place, requirement, &image).map(Vec::from_iter);
+            }
             let image = Image::new(subject, evidence, digest, now)?;
             (0..)
                 .zip(lookup.requirements)
@@ -498,6 +507,11 @@ impl Failure {
 }
 
 /// Whether a requirement fails for every image, whatever its signatures are.
+/// The requirements that are looked at: none that stands behind one that always fails.
+fn reached(requirements: &[Requirement]) -> impl Iterator<Item = &Requirement> {
+    requirements.iter().take_while(|requirement| !always_fails(requirement))
+}
+
 fn always_fails(requirement: &Requirement) -> bool {
     match requirement {
         Requirement::Reject

@@ -4,12 +4,15 @@
 //! [`Decider::inspect`] the same path to what each signature is worth. Whatever goes wrong on the way
 //! ends in a verdict with [`Outcome::Error`], which never is an allow.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use futures_util::stream;
 use guest_policy::digest::Digest;
 use guest_policy::image::{Evidence, Needs, Signature, Subject};
 use guest_policy::reference::Reference;
 use guest_policy::verdict::{Explanation, Finding, Outcome, Reason, Verdict};
+use tokio::sync::Semaphore;
 
 use crate::engine::{Budget, EngineError, Policy};
 use crate::evidence::{self, Directories, EvidenceError, RegistriesD};
@@ -66,16 +69,15 @@ pub struct Inspection {
 /// Answers questions under one policy.
 #[derive(Debug)]
 pub struct Decider {
-    policy: Policy,
+    sandbox: Sandbox,
     client: Client,
     directories: Directories,
-    budget: Budget,
 }
 
 impl Decider {
     /// Nothing is read or fetched before there is a question that needs it.
     pub fn new(policy: Policy, client: Client, directories: Directories, budget: Budget) -> Self {
-        Self { policy, client, directories, budget }
+        Self { sandbox: Sandbox::new(policy, budget), client, directories }
     }
 
     /// Decide about an image at the time `now`, in seconds since 1970-01-01 UTC. There is at least one
@@ -130,7 +132,8 @@ impl Decider {
             let signatures = self.signatures(&image).await?;
             let (evidence, Bound { subject, digest, platform }) = gathered(image, signatures);
             let (explanation, findings) = self
-                .in_sandbox(move |policy, budget| {
+                .sandbox
+                .ask(move |policy, budget| {
                     let explanation = policy.explain(&subject, budget)?;
                     Ok((explanation, policy.inspect(&subject, &evidence, now, budget)?))
                 })
@@ -153,26 +156,20 @@ impl Decider {
 
     async fn judge(&self, image: Resolved, now: u64) -> Verdict {
         let digest = image.digest.clone();
-        let needs = match self.needs(&image.subject).await {
+        let needs = match self.sandbox.needs(&image.subject).await {
             Ok(needs) => needs,
-            Err(failure) => return failure.into_verdict(String::new(), &digest),
+            Err(failure) => return failure.verdict(String::new(), Some(&digest)),
         };
         match self.evaluate(image, &needs, now).await {
-            Ok(verdict) => sound(verdict, &digest, now),
-            Err(failure) => failure.into_verdict(needs.scope, &digest),
+            Ok(verdict) => verdict,
+            Err(failure) => failure.verdict(needs.scope, Some(&digest)),
         }
-    }
-
-    async fn needs(&self, subject: &Subject) -> Result<Needs, Failure> {
-        let subject = subject.clone();
-        self.in_sandbox(move |policy, budget| policy.needs(&subject, budget)).await
     }
 
     async fn evaluate(&self, image: Resolved, needs: &Needs, now: u64) -> Result<Verdict, Failure> {
         let signatures = if needs.signatures { self.signatures(&image).await? } else { Vec::new() };
-        let (evidence, Bound { subject, .. }) = gathered(image, signatures);
-        self.in_sandbox(move |policy, budget| policy.evaluate(&subject, &evidence, now, budget))
-            .await
+        let (evidence, Bound { subject, digest, .. }) = gathered(image, signatures);
+        self.sandbox.evaluate(subject, &digest, Arc::new(evidence), now).await
     }
 
     async fn signatures(&self, image: &Resolved) -> Result<Vec<Signature>, Failure> {
@@ -183,16 +180,70 @@ impl Decider {
         };
         Ok(evidence::signatures(image, &self.client, &registries).await?)
     }
+}
 
-    /// Ask the engine on a thread that may compute.
-    async fn in_sandbox<T: Send + 'static>(
+/// A policy in the engine, asked on threads that may compute.
+#[derive(Clone, Debug)]
+pub(crate) struct Sandbox {
+    policy: Policy,
+    budget: Budget,
+    /// Who may ask at the same time. The others wait here, where waiting takes no thread.
+    places: Option<Arc<Semaphore>>,
+}
+
+impl Sandbox {
+    /// Any number of callers may ask at the same time.
+    pub(crate) fn new(policy: Policy, budget: Budget) -> Self {
+        Self { policy, budget, places: None }
+    }
+
+    /// Only as many callers as `places` has may ask at the same time.
+    pub(crate) fn with_places(self, places: Arc<Semaphore>) -> Self {
+        Self { places: Some(places), ..self }
+    }
+
+    /// Which evidence an evaluation of this image will look at.
+    pub(crate) async fn needs(&self, subject: &Subject) -> Result<Needs, Failure> {
+        let subject = subject.clone();
+        self.ask(move |policy, budget| policy.needs(&subject, budget)).await
+    }
+
+    /// Decide about the image with this digest. An answer that contradicts itself is an error.
+    pub(crate) async fn evaluate(
         &self,
-        ask: impl FnOnce(&Policy, &Budget) -> Result<T, EngineError> + Send + 'static,
+        subject: Subject,
+        digest: &Digest,
+        evidence: Arc<Evidence>,
+        now: u64,
+    ) -> Result<Verdict, Failure> {
+        let verdict = self
+            .ask(move |policy, budget| policy.evaluate(&subject, &evidence, now, budget))
+            .await?;
+        Ok(sound(verdict, digest, now))
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Policy, &Budget) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, Failure> {
+        let stopped = |what: String| Failure::from(EngineError::Bug(what));
+        let place = match &self.places {
+            None => None,
+            Some(places) => {
+                let place = Arc::clone(places).acquire_owned().await;
+                Some(place.map_err(|closed| stopped(closed.to_string()))?)
+            }
+        };
         let (policy, budget) = (self.policy.clone(), self.budget.clone());
-        match tokio::task::spawn_blocking(move || ask(&policy, &budget)).await {
+        let asked = tokio::task::spawn_blocking(move || {
+            let answer = question(&policy, &budget);
+            // Whoever asked may have gone away; the place is taken until the thread is free.
+            drop(place);
+            answer
+        });
+        match asked.await {
             Ok(answer) => Ok(answer?),
-            Err(stopped) => Err(EngineError::Bug(stopped.to_string()).into()),
+            Err(error) => Err(stopped(error.to_string())),
         }
     }
 }
@@ -201,6 +252,24 @@ impl Decider {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
+    /// More work waits than is useful.
+    #[error(
+        "too many images of {host} are waited for: {waiting} at this moment; try again, or find out why {host} is slow"
+    )]
+    Busy {
+        /// The registry.
+        host: String,
+        /// How many.
+        waiting: usize,
+    },
+    /// The time of the one who asks is over.
+    #[error(
+        "the answer about image {image} was not ready in time; the work goes on, so try again in a few seconds"
+    )]
+    Deadline {
+        /// The image.
+        image: String,
+    },
     /// There is nothing to judge.
     #[error("cannot use the manifest of image {image}: its index names no images")]
     EmptyIndex {
@@ -216,12 +285,29 @@ pub enum Failure {
     /// The image was not resolved.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The index has no instance for any of the platforms that count.
+    #[error(
+        "cannot choose an instance of image {image}: its index has none for {wanted}; \
+         build the image for one of them, or change images.platforms"
+    )]
+    NoInstance {
+        /// The image.
+        image: String,
+        /// The platforms.
+        wanted: String,
+    },
+    /// It failed for others, too, who waited for the same.
+    #[error(transparent)]
+    Shared(Arc<Failure>),
 }
 
 impl Failure {
     /// The reason's code, documented in docs/reasons.md.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Shared(failure) => failure.code(),
+            Self::Busy { .. } => "registry-busy",
+            Self::Deadline { .. } => "deadline",
             Self::EmptyIndex { .. } | Self::Image(ImageError::Malformed { .. }) => {
                 "manifest-unusable"
             }
@@ -232,16 +318,21 @@ impl Failure {
             Self::Evidence(EvidenceError::Registries(_) | EvidenceError::Scheme { .. }) => {
                 "lookaside-misconfigured"
             }
+            Self::Evidence(EvidenceError::Registry(RegistryError::Throttled { .. })) => {
+                "registry-throttled"
+            }
             Self::Evidence(EvidenceError::Registry(_)) => "signatures-unreachable",
             Self::Evidence(_) => "signatures-unreadable",
-            Self::Image(ImageError::NoInstance { .. }) => "platform-missing",
+            Self::NoInstance { .. } | Self::Image(ImageError::NoInstance { .. }) => {
+                "platform-missing"
+            }
             Self::Image(ImageError::Registry { source, .. }) => registry_code(source),
             Self::Image(_) => "image-unreadable",
         }
     }
 
-    fn into_verdict(self, scope: String, digest: &Digest) -> Verdict {
-        error(self.code(), self.to_string(), scope, Some(digest))
+    pub(crate) fn verdict(&self, scope: String, digest: Option<&Digest>) -> Verdict {
+        error(self.code(), self.to_string(), scope, digest)
     }
 }
 
@@ -254,6 +345,7 @@ fn registry_code(error: &RegistryError) -> &'static str {
         }
         RegistryError::Digest { .. } => "manifest-digest-mismatch",
         RegistryError::NotFound { .. } => "image-missing",
+        RegistryError::Throttled { .. } => "registry-throttled",
         RegistryError::Tls { .. } => "registry-untrusted",
         RegistryError::Unauthorized { .. } => "registry-unauthorized",
         _ => "registry-failed",
@@ -323,7 +415,7 @@ fn error(code: &str, message: String, scope: String, digest: Option<&Digest>) ->
 
 /// Images that are fetched and judged at the same time: enough to hide a round trip to the registry, and
 /// few enough that their evidence, of at most 24 MiB each, fits a small container.
-const MAX_CONCURRENT_IMAGES: usize = 8;
+pub(crate) const MAX_CONCURRENT_IMAGES: usize = 8;
 
 #[cfg(test)]
 mod tests {

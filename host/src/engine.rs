@@ -258,6 +258,11 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// How many evaluations may run at the same time; `None` if there is no limit.
+    pub fn slots(&self) -> Option<usize> {
+        self.inner.engine.inner.slots.as_ref().map(Slots::count)
+    }
+
     /// Which evidence an evaluation of this image will look at.
     pub fn needs(&self, subject: &Subject, budget: &Budget) -> Result<Needs, EngineError> {
         let subject = bindings::subject(subject);

@@ -98,8 +98,8 @@ impl ImageName {
         })
     }
 
-    /// Read the manifest, once. Of an index, the instances that `platforms` selects: the index itself
-    /// is never judged (nor do skopeo and podman judge it).
+    /// Read the manifest, once. Of an index, the instances that `platforms` selects; the index itself is
+    /// judged only if that is what is selected (skopeo and podman never judge it).
     ///
     /// # Errors
     ///
@@ -123,12 +123,12 @@ impl ImageName {
             name: self.clone(),
         };
         let instances = match kind {
-            manifest::Kind::Image => {
-                return Ok(vec![resolved(Digest::sha256(&top), top, None)]);
-            }
-            manifest::Kind::Index(instances) => platforms
+            manifest::Kind::Index(instances) if *platforms != PlatformSelection::Index => platforms
                 .select(instances)
                 .map_err(|wanted| ImageError::NoInstance { image: self.to_string(), wanted })?,
+            manifest::Kind::Image | manifest::Kind::Index(_) => {
+                return Ok(vec![resolved(Digest::sha256(&top), top, None)]);
+            }
         };
         let mut all = Vec::with_capacity(instances.len());
         for instance in instances {
@@ -351,7 +351,7 @@ pub enum ImageError {
 }
 
 impl ImageError {
-    fn malformed(name: &ImageName, fault: manifest::Fault) -> Self {
+    pub(crate) fn malformed(name: &ImageName, fault: manifest::Fault) -> Self {
         Self::Malformed { image: name.to_string(), fault: fault.to_string() }
     }
 }

@@ -19,6 +19,7 @@ mod client;
 mod credentials;
 mod keyring;
 mod limits;
+mod throttle;
 
 pub(crate) use client::shown;
 pub use client::{Client, Manifest};
@@ -49,6 +50,11 @@ pub struct Settings {
     pub deadline: Duration,
     /// Pause before the first retry when the server names none; it doubles.
     pub retry_pause: Duration,
+    /// Most requests to one host, on average; as many as there are if it is absent. With it, a host that
+    /// asks to be left alone (429, or 503 with `Retry-After`) is.
+    pub requests_per_second: Option<u32>,
+    /// Most requests to one host at once, before the average counts.
+    pub burst: u32,
     /// Who is told of every request.
     pub metrics: Option<Arc<Metrics>>,
 }
@@ -76,6 +82,8 @@ impl Settings {
             read_timeout: limits::READ_TIMEOUT,
             deadline: limits::DEADLINE,
             retry_pause: limits::RETRY_PAUSE,
+            requests_per_second: None,
+            burst: 1,
             metrics: None,
         }
     }
@@ -176,6 +184,17 @@ pub enum RegistryError {
         status: u16,
         /// What the server said.
         detail: String,
+    },
+    /// The host wants to be left alone, or its budget of requests is used up.
+    #[error(
+        "{host} is not asked at this moment, since it was asked too often; it will be again in {} s: wait, or use \
+         credentials with a higher limit", .after.as_secs_f32().ceil()
+    )]
+    Throttled {
+        /// Who was to be asked.
+        host: String,
+        /// When it may be.
+        after: Duration,
     },
     /// No trust in the server's certificate, or no TLS at all.
     #[error(

@@ -4,17 +4,32 @@
 //! no longer than the [`Settings`] allow; a caller that runs out of time is told so while the work goes
 //! on, so that its next question finds the answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use guest_policy::digest::Digest;
 use guest_policy::reference::Reference;
-use guest_policy::verdict::{Outcome, Verdict};
+use guest_policy::verdict::Verdict;
+use tokio::sync::Semaphore;
 
-use crate::engine::{Budget, Policy};
-use crate::evidence::Directories;
+use self::clock::Lifetime;
+use self::flights::Flights;
+use self::gates::Gates;
+use self::memory::{Answer, AnswerRef, Gathered, Key, Memory, Top};
+use self::question::Question;
+use crate::decide::Failure;
+use crate::engine::{Budget, EngineError, Policy};
+use crate::evidence::{Directories, RegistriesD};
 use crate::registry::{Client, Keyring};
 use crate::telemetry::Metrics;
+
+mod clock;
+mod flights;
+mod gates;
+mod memory;
+mod question;
+
+pub use self::clock::Clock;
 
 /// What may be remembered, and how images with several platforms are judged.
 #[derive(Clone, Debug)]
@@ -96,29 +111,124 @@ pub enum Served {
 /// Answers questions, and remembers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Verdicts {
-    client: Client,
-    settings: Arc<Settings>,
-    budget: Budget,
-    metrics: Arc<Metrics>,
+    inner: Arc<Inner>,
 }
 
 impl Verdicts {
     /// Nothing is remembered yet.
     pub fn new(client: Client, settings: Settings, budget: Budget, metrics: Arc<Metrics>) -> Self {
-        Self { client, settings: Arc::new(settings), budget, metrics }
+        Self::with_clock(client, settings, budget, metrics, Clock::system())
+    }
+
+    /// By a clock of one's own.
+    pub fn with_clock(
+        client: Client,
+        settings: Settings,
+        budget: Budget,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Self {
+        let inner = Inner {
+            memory: Memory::new(settings.memory),
+            answers: Flights::default(),
+            resolutions: Flights::default(),
+            gathering: Flights::default(),
+            gates: Gates::default(),
+            places: OnceLock::new(),
+            registries: Mutex::default(),
+            client,
+            settings,
+            budget,
+            metrics,
+            clock,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Decide about an image. Whatever goes wrong is a verdict of outcome error.
-    pub async fn decide(&self, _basis: &Arc<Basis>, _ask: Ask) -> Judgement {
-        let _ = (&self.client, &self.settings, &self.budget, &self.metrics);
-        let verdict = Verdict {
-            outcome: Outcome::Error,
-            scope: String::new(),
-            digest: String::new(),
-            reasons: Vec::new(),
-            claims: Vec::new(),
-            valid_until: None,
+    pub async fn decide(&self, basis: &Arc<Basis>, ask: Ask) -> Judgement {
+        let Ask { image, keyring, deadline } = ask;
+        let image = image.with_default_tag();
+        let question =
+            AnswerRef { basis: &basis.hash, image: &image, at: None, keyring: keyring.id() };
+        let known = self.inner.memory.answer(&question, self.inner.clock.now());
+        self.inner.metrics.cache("verdicts", known.is_some());
+        if let Some(answer) = known {
+            return judgement(&answer, Served::Cache);
+        }
+        let flight = self.inner.answers.join(question.to_key(), MAX_QUESTIONS, || {
+            let question = Question {
+                inner: Arc::clone(&self.inner),
+                basis: Arc::clone(basis),
+                client: self.inner.client.acting_as(Arc::clone(&keyring)),
+                keyring: *keyring.id(),
+            };
+            let image = image.clone();
+            async move { question.answer(&image).await }
+        });
+        let Some(flight) = flight else {
+            let host = image.domain().to_owned();
+            return unanswered(&Failure::Busy { host, waiting: MAX_QUESTIONS });
         };
-        Judgement { digest: None, verdict: Arc::new(verdict), served: Served::Fresh }
+        match tokio::time::timeout_at(deadline.into(), flight).await {
+            Ok(Some(answer)) => judgement(&answer, Served::Fresh),
+            Ok(None) => {
+                let fault = "the work on this image broke down".to_owned();
+                unanswered(&EngineError::Bug(fault).into())
+            }
+            Err(_) => unanswered(&Failure::Deadline { image: image.familiar() }),
+        }
     }
 }
+
+#[derive(Debug)]
+struct Inner {
+    client: Client,
+    settings: Settings,
+    budget: Budget,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    memory: Memory,
+    /// Questions under way.
+    answers: Flights<Key, Arc<Answer>>,
+    /// Names that are being resolved.
+    resolutions: Flights<Key, Step<Top>>,
+    /// Evidence that is being gathered.
+    gathering: Flights<Key, Step<Gathered>>,
+    gates: Gates,
+    /// Who may compute at the same time.
+    places: OnceLock<Arc<Semaphore>>,
+    /// Where signatures are kept, by the hash of the latest basis.
+    registries: Mutex<Option<(String, Arc<RegistriesD>)>>,
+}
+
+impl Inner {
+    /// As many as the engine has: who waited for one in the engine would hold a thread meanwhile.
+    fn places(&self, slots: Option<usize>) -> Arc<Semaphore> {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        let places = || Arc::new(Semaphore::new(slots.unwrap_or_else(processors)));
+        Arc::clone(self.places.get_or_init(places))
+    }
+}
+
+/// The result of a step on the way, and until when it may be used.
+type Step<T> = Result<(Arc<T>, Lifetime), Arc<Failure>>;
+
+fn judgement(answer: &Answer, served: Served) -> Judgement {
+    Judgement { digest: answer.digest.clone(), verdict: Arc::clone(&answer.verdict), served }
+}
+
+/// There is no answer, and that is not remembered: the next one who asks may have more luck.
+fn unanswered(failure: &Failure) -> Judgement {
+    let verdict = Arc::new(failure.verdict(String::new(), None));
+    Judgement { digest: None, verdict, served: Served::Fresh }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whole after every statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Questions under way at the same time: as many as fifteen registries that hang can hold, so that those of
+/// other registries still find a place. One takes a few kilobytes while it waits.
+const MAX_QUESTIONS: usize = 4096;

@@ -43,7 +43,7 @@ fn in_code() -> BTreeMap<String, String> {
         let source = read(&file);
         let source = source.split("#[cfg(test)]").next().unwrap_or_default();
         for text in source.lines().filter(|line| !is_comment(line)).flat_map(texts) {
-            if text == UNSPECIFIED || is_kebab(text) && !OTHERS.contains(&text) {
+            if PLAIN.contains(&text) || is_kebab(text) && !OTHERS.contains(&text) {
                 codes.insert(text.to_owned(), file.clone());
             }
         }
@@ -80,8 +80,8 @@ const SOURCES: [&str; 4] = [
 
 const POLICY: &str = "guest-policy/src/policy";
 
-/// The one code without a hyphen.
-const UNSPECIFIED: &str = "unspecified";
+/// The codes without a hyphen.
+const PLAIN: [&str; 2] = ["deadline", "unspecified"];
 
 /// Names of transports and formats.
 const OTHERS: [&str; 7] = [

@@ -20,7 +20,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::tls::Identity;
@@ -106,11 +106,23 @@ impl Server {
         self.shared.lock().requests.clone()
     }
 
+    /// How many connections were made so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.lock().connections
+    }
+
     /// What was asked of one path so far.
     pub(crate) fn requests_to(&self, path: &str) -> Vec<Recorded> {
         let mut requests = self.requests();
         requests.retain(|request| request.path == path);
         requests
+    }
+
+    /// Wait until a path was asked for so many times.
+    pub(crate) async fn asked(&self, path: &str, times: usize) {
+        let mut arrivals = self.shared.arrivals.subscribe();
+        let enough = |_: &usize| self.requests_to(path).len() >= times;
+        arrivals.wait_for(enough).await.expect("the server lives");
     }
 
     fn run(scheme: &'static str, speech: Speech) -> Self {
@@ -179,6 +191,8 @@ impl Recorded {
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     status: u16,
+    /// Not sent before this is true.
+    gate: Option<watch::Receiver<bool>>,
     headers: Vec<(String, String)>,
     content: Content,
 }
@@ -186,7 +200,8 @@ pub(crate) struct Answer {
 impl Answer {
     /// An empty body.
     pub(crate) fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), content: Content::Exact(Bytes::new()) }
+        let content = Content::Exact(Bytes::new());
+        Self { status, gate: None, headers: Vec::new(), content }
     }
 
     /// 200 with a body.
@@ -214,6 +229,11 @@ impl Answer {
     pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
+    }
+
+    /// Sent when the gate is open: others are answered meanwhile.
+    pub(crate) fn behind(self, gate: &Gate) -> Self {
+        Self { gate: Some(gate.open.subscribe()), ..self }
     }
 
     /// With this body, its length declared.
@@ -254,17 +274,37 @@ impl Answer {
     }
 }
 
+/// Something that answers wait for.
+pub(crate) struct Gate {
+    open: watch::Sender<bool>,
+}
+
+impl Gate {
+    /// Closed.
+    pub(crate) fn new() -> Self {
+        Self { open: watch::Sender::new(false) }
+    }
+
+    /// Let every answer behind it go.
+    pub(crate) fn open(&self) {
+        self.open.send_replace(true);
+    }
+}
+
 type Script = Box<dyn FnMut(&Recorded) -> Answer + Send>;
 
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
+    /// How many requests there were.
+    arrivals: watch::Sender<usize>,
 }
 
 #[derive(Default)]
 struct State {
     scripts: HashMap<String, Script>,
     requests: Vec<Recorded>,
+    connections: usize,
 }
 
 impl Shared {
@@ -275,10 +315,14 @@ impl Shared {
     fn answer(&self, request: Recorded) -> Answer {
         let mut state = self.lock();
         state.requests.push(request.clone());
-        match state.scripts.get_mut(&request.path) {
+        let answer = match state.scripts.get_mut(&request.path) {
             Some(script) => script(&request),
             None => Answer::status(404),
-        }
+        };
+        drop(state);
+        // Whoever waits looks at the list, which is free again.
+        self.arrivals.send_modify(|count| *count += 1);
+        answer
     }
 }
 
@@ -292,6 +336,7 @@ async fn accept(listener: TcpListener, speech: &Speech, shared: &Arc<Shared>) {
     let mut silent = Vec::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { return };
+        shared.lock().connections += 1;
         match speech {
             Speech::Http(None) => {
                 tokio::spawn(serve(stream, false, Arc::clone(shared)));
@@ -333,7 +378,12 @@ async fn serve(
                 body: String::from_utf8_lossy(&body).into_owned(),
                 client_certificate,
             };
-            Ok::<_, Infallible>(shared.answer(recorded).into_response())
+            let mut answer = shared.answer(recorded);
+            if let Some(gate) = &mut answer.gate {
+                // A gate that is gone is open.
+                let _ = gate.wait_for(|open| *open).await;
+            }
+            Ok::<_, Infallible>(answer.into_response())
         }
     });
     // A client that breaks off is no failure of the server.

@@ -7,6 +7,7 @@ use std::time::Duration;
 /// would be an error instead of a wait.
 #[derive(Debug)]
 pub(super) struct Slots {
+    count: usize,
     places: Mutex<Places>,
     released: Condvar,
 }
@@ -20,7 +21,13 @@ struct Places {
 
 impl Slots {
     pub(super) fn new(count: usize) -> Self {
-        Self { places: Mutex::new(Places { free: count, wanted: 0 }), released: Condvar::new() }
+        let places = Mutex::new(Places { free: count, wanted: 0 });
+        Self { count, places, released: Condvar::new() }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
     }
 
     /// Wait for a place; `None` if there was none within `patience`.

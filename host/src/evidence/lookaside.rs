@@ -40,13 +40,14 @@ async fn read_from(
     let signature_url = |number| base.signature(digest, number);
     let mut found = Vec::new();
     let mut total = 0;
-    // The next requests are under way while one is awaited. What is behind the first missing number is
-    // never looked at, so that the result is that of asking one by one.
+    // Requests are made by twos, so that an image with one signature costs no third one. What is behind the
+    // first missing number is never looked at, so that the result is that of asking one by one.
     let mut pending = JoinSet::new();
     let mut arrived = BTreeMap::new();
     let mut asked = 0;
     for number in 1..=UNREASONABLE {
-        while asked < UNREASONABLE.min(number - 1 + LOOK_AHEAD) {
+        let needed = if number > asked { number - 1 + LOOK_AHEAD } else { asked };
+        while asked < UNREASONABLE.min(needed) {
             asked += 1;
             let place = Place::of(&signature_url(asked))?;
             let (client, registry) = (client.clone(), repository.domain().to_owned());

@@ -14,15 +14,18 @@ pub enum PlatformSelection {
     /// The one for this machine.
     #[default]
     Host,
+    /// None: the index is judged itself as an image, under its own digest.
+    Index,
     /// The one for this platform.
     Named(Platform),
 }
 
 impl PlatformSelection {
     /// The selected instances, or the platform for which there is none.
-    pub(super) fn select(&self, instances: Vec<Instance>) -> Result<Vec<Instance>, Platform> {
+    pub(crate) fn select(&self, instances: Vec<Instance>) -> Result<Vec<Instance>, Platform> {
         let wanted = match self {
             Self::All => return Ok(instances),
+            Self::Index => return Ok(Vec::new()),
             Self::Host => of_this_machine(),
             Self::Named(platform) => platform.clone(),
         };

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use guest_policy::digest::{Algorithm, Digest};
 use guest_policy::image::{MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES};
@@ -16,7 +15,9 @@ use tokio::time::Instant;
 
 use super::auth::{self, Authorization, Challenge};
 use super::certs::{self, HostCertificates};
+use super::keyring::Keyring;
 use super::limits::{self, MAX_REDIRECTS, MAX_RETRIES, MAX_TOKEN_BYTES};
+use super::throttle::{Throttle, retry_after};
 use super::{RegistryError, Settings};
 
 /// Access to registries and to signature stores over HTTP. Connections, tokens and what is known of a
@@ -29,6 +30,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
+    throttle: Option<Throttle>,
     ordinary: OnceLock<reqwest::Client>,
     with_certificates: Mutex<HashMap<String, reqwest::Client>>,
     registries: Mutex<HashMap<String, Arc<Registry>>>,
@@ -39,12 +41,18 @@ impl Client {
     pub fn new(settings: Settings) -> Self {
         Self {
             inner: Arc::new(Inner {
+                throttle: Throttle::new(&settings),
                 settings,
                 ordinary: OnceLock::new(),
                 with_certificates: Mutex::default(),
                 registries: Mutex::default(),
             }),
         }
+    }
+
+    /// The same client, with the credentials of a keyring beside those of the process.
+    pub fn acting_as(&self, _keyring: Arc<Keyring>) -> Self {
+        self.clone()
     }
 
     /// A manifest, by tag or digest. Its digest is computed here; what the reference or the registry says
@@ -129,7 +137,11 @@ impl Client {
                     let body = limits::read(response, limit).await;
                     body.map(Some).map_err(|fault| fault.into_error(&url, limit))
                 }
-                404 => Ok(None),
+                404 => {
+                    // A connection is used again only if its answer was read to the end.
+                    let _ = limits::read(response, MAX_TOKEN_BYTES).await;
+                    Ok(None)
+                }
                 status => {
                     let body = limits::read(response, MAX_TOKEN_BYTES).await;
                     Err(status_error(&url, status, &body.unwrap_or_default()))
@@ -195,6 +207,7 @@ impl Client {
             certificates.trust(friends.unwrap_or_default());
             self.build(host, certificates)?
         };
+        forget_if_many(&mut known);
         known.insert(key, http.clone());
         Ok(http)
     }
@@ -207,32 +220,70 @@ impl Client {
         }
     }
 
-    /// Send a request as it is, with retries.
+    /// Send a request as it is, with retries, when its host's turn is.
     pub(super) async fn send_once(
         &self,
         url: &Url,
         mut request: reqwest::RequestBuilder,
     ) -> Result<Response, RegistryError> {
         let started = Instant::now();
+        let host = authority(url);
+        let deadline = self.settings().deadline;
         let mut pause = self.settings().retry_pause;
         let mut retries = 0;
         loop {
+            if let Some(throttle) = &self.inner.throttle {
+                // Who would wait longer could not do much with what is left.
+                throttle.turn(&host, (deadline / 2).saturating_sub(started.elapsed())).await?;
+            }
             // Only a body that is a stream could not be sent again, and there is none.
             let again = request.try_clone();
-            let response = request.send().await.map_err(|e| transfer_error(url, &e))?;
-            let transient = matches!(response.status().as_u16(), 429 | 500 | 502..=504);
-            let wait = retry_after(response.headers()).unwrap_or(pause);
+            let response = self.send_now(url, &host, request).await?;
+            let status = response.status().as_u16();
+            let transient = matches!(status, 429 | 500 | 502..=504);
+            let named = retry_after(response.headers());
+            let wait = named.unwrap_or(pause);
+            let mut throttled = None;
+            if let Some(throttle) = &self.inner.throttle
+                && (status == 429 || (status == 503 && named.is_some()))
+            {
+                let after = throttle.pause(&host, wait);
+                throttled = Some(RegistryError::Throttled { host: host.clone(), after });
+            }
             // The server may name any number of seconds.
-            let too_late = started.elapsed().saturating_add(wait) >= self.settings().deadline;
+            let too_late = started.elapsed().saturating_add(wait) >= deadline;
             request = match again {
                 Some(again) if transient && retries < MAX_RETRIES && !too_late => again,
-                _ => return Ok(response),
+                _ => return throttled.map_or(Ok(response), Err),
             };
             drop(response);
-            tokio::time::sleep(wait).await;
+            if throttled.is_none() {
+                tokio::time::sleep(wait).await;
+            }
             retries += 1;
             pause *= 2;
         }
+    }
+
+    async fn send_now(
+        &self,
+        url: &Url,
+        host: &str,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Response, RegistryError> {
+        let started = Instant::now();
+        let sent = request.send().await;
+        if let Some(metrics) = &self.settings().metrics {
+            let outcome = match sent.as_ref().map(|response| response.status().as_u16()) {
+                Ok(200..=399) => "ok",
+                Ok(401 | 403) => "refused",
+                Ok(404) => "missing",
+                Ok(429) => "throttled",
+                _ => "failed",
+            };
+            metrics.registry_request(host, outcome, started.elapsed());
+        }
+        sent.map_err(|e| transfer_error(url, &e))
     }
 
     fn ordinary(&self) -> Result<reqwest::Client, RegistryError> {
@@ -287,6 +338,7 @@ impl Client {
             authorizations: Mutex::default(),
             extension: OnceCell::new(),
         });
+        forget_if_many(&mut known);
         known.insert(host.to_owned(), Arc::clone(&registry));
         Ok(registry)
     }
@@ -308,7 +360,10 @@ impl Client {
             match response.status().as_u16() {
                 200 | 401 => {
                     let value = response.headers().get("x-registry-supports-signatures");
-                    Ok(value.is_some_and(|value| value.as_bytes().trim_ascii() == b"1"))
+                    let kept = value.is_some_and(|value| value.as_bytes().trim_ascii() == b"1");
+                    // A connection is used again only if its answer was read to the end.
+                    let _ = limits::read(response, MAX_TOKEN_BYTES).await;
+                    Ok(kept)
                 }
                 status => {
                     let body = limits::read(response, MAX_TOKEN_BYTES).await;
@@ -544,12 +599,6 @@ pub(super) fn detail(body: &[u8]) -> String {
     printable.chars().filter(|c| !c.is_control()).take(MAX_DETAIL).collect()
 }
 
-/// The seconds of a `Retry-After` header; its form with a date is for proxies, not for registries.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
 fn tls_fault(error: &reqwest::Error) -> Option<String> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(error) = cause {
@@ -574,6 +623,13 @@ fn root_cause(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
+/// Make room for one more. What is forgotten is found out again.
+fn forget_if_many<V>(known: &mut HashMap<String, V>) {
+    if known.len() >= MAX_HOSTS {
+        known.clear();
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What the locks guard are caches, whole after every statement.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -587,6 +643,10 @@ const ACCEPTED_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json";
+
+/// Hosts of which something is known at the same time: more than a cluster uses, and few enough that whoever
+/// may name images cannot fill the memory with names of hosts.
+const MAX_HOSTS: usize = 1024;
 
 /// Longest message of a server that is shown, in characters: three lines of a terminal.
 const MAX_DETAIL: usize = 240;
