@@ -96,7 +96,7 @@ impl Cluster {
         Self::from_config(config)
     }
 
-    /// By a configuration.
+    /// By a configuration. Has to be called in a tokio runtime, on which the connections are kept.
     ///
     /// # Errors
     ///

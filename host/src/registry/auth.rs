@@ -254,7 +254,10 @@ impl<'a> Answers<'a> {
 /// What to do without credentials for a registry.
 fn store_hint(client: &Client, host: &str) -> String {
     match client.keyring() {
-        Some(_) => format!("give the pod or its service account a pull secret for {host}"),
+        Some(_) => format!(
+            "give the pod or its service account a pull secret for {host}, or the server credentials \
+             for it"
+        ),
         None => format!("store credentials with: podman login {host}"),
     }
 }
