@@ -2,13 +2,15 @@
 //!
 //! `conformance`: the reference implementation's cases, natively and in the sandbox. `vectors`: what real
 //! tools signed. `sandbox`: hostile input and hostile components. `registry`: lying registries and the
-//! security history. `cli`: what users type. `docs`: what the pages say is so. `real_tools`: gpg, skopeo,
-//! podman and a real registry. `verdicts`: what a server remembers, and for how long.
+//! security history. `verdicts`: what a server remembers, and for how long. `kubernetes`: the API, and pods'
+//! credentials. `cli`: what users type. `docs`: what the pages say is so. `real_tools`: gpg, skopeo, podman and
+//! a real registry.
 
 mod cli;
 mod conformance;
 mod deviations;
 mod docs;
+mod kubernetes;
 mod real_tools;
 mod registry;
 mod sandbox;

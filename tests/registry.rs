@@ -19,6 +19,7 @@ mod command_line;
 mod conformance;
 mod credentials;
 mod extension;
+mod keyrings;
 mod lookaside;
 mod manifests;
 mod messages;

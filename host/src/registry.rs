@@ -25,7 +25,7 @@ pub(crate) use client::shown;
 pub use client::{Client, Manifest};
 pub use credentials::CredentialsError;
 pub(crate) use credentials::effective_user;
-pub use keyring::Keyring;
+pub use keyring::{DockerConfig, Keyring};
 
 /// What the client may use, and for how long. Nothing is read before it is needed.
 #[derive(Clone, Debug)]
@@ -34,6 +34,9 @@ pub struct Settings {
     pub plain_http: Insecure,
     /// Files with credentials, in lookup order (containers-auth.json(5)).
     pub auth_files: Vec<PathBuf>,
+    /// Hosts (`host[:port]`, as references spell them) of which images are asked for without credentials
+    /// first, even if there are some.
+    pub anonymous_first: Vec<String>,
     /// Directories with certificates for hosts, in lookup order (containers-certs.d(5)).
     pub certs_d: Vec<PathBuf>,
     /// A directory with certificates that count instead of those in `certs_d`, whatever the host. A client
@@ -75,6 +78,7 @@ impl Settings {
         Self {
             plain_http: Insecure::default(),
             auth_files: Vec::new(),
+            anonymous_first: Vec::new(),
             certs_d: Vec::new(),
             cert_dir: None,
             environment_proxies: false,

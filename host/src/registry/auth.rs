@@ -1,11 +1,17 @@
 //! The registry's challenge and the token dance (distribution specification, "Token Authentication").
 //!
-//! Who gets the user's credentials for a registry:
+//! Which credentials are offered, one after the other, until one is good enough: those of the keyring that
+//! the client acts with, the most specific first; those that the process has itself; none.
+//!
+//! Who gets the credentials for a registry:
 //! - the registry itself, over TLS (or without, if the user named it as insecure);
 //! - its token server, the `realm` of its challenge, if that is the same host and port, or one of
 //!   [`TOKEN_SERVERS`], which are known to belong together (CVE-2026-33540, CVE-2025-27403);
 //! - nobody else. A token server elsewhere gets the credentials that are stored under its own name, if
 //!   there are any (`podman login TOKEN-SERVER`), and is otherwise asked without.
+
+use std::collections::VecDeque;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -13,70 +19,247 @@ use guest_policy::reference::Reference;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::RegistryError;
 use super::client::{Client, Registry, authority, shown};
 use super::credentials::{self, Credentials, Secret};
-use super::limits::{self, MAX_TOKEN_BYTES};
+use super::limits::{self, AUTHORIZED_FOR, MAX_OFFERS, MAX_TOKEN_BYTES, TOKEN_FOR, TOKEN_MARGIN};
 
-/// What is sent as `Authorization`, and what to tell the user if it is refused.
+/// What is sent as `Authorization`.
+#[derive(Clone, Debug)]
 pub(super) struct Authorization {
-    pub(super) header: Option<HeaderValue>,
-    pub(super) hint: String,
+    pub(super) header: HeaderValue,
+    /// Until when it may be used again.
+    pub(super) until: Instant,
 }
 
-/// Answer the challenges of a registry, for pulling from one repository.
-pub(super) async fn answer(
-    client: &Client,
-    registry: &Registry,
-    repository: &Reference,
-    challenges: &[Challenge],
-) -> Result<Authorization, RegistryError> {
-    let files = &client.settings().auth_files;
-    let challenge =
-        |scheme: &str| challenges.iter().find(|c| c.scheme.eq_ignore_ascii_case(scheme));
-    if let Some(bearer) = challenge("bearer") {
-        let realm = realm(client, registry, bearer)?;
-        let own = credentials::find(files, repository).await?;
-        let (sent, hint) = if belongs_to(registry, &realm) {
-            let hint = match own {
-                Some(_) => "check the credentials stored for it".to_owned(),
-                None => format!("store credentials with: podman login {}", repository.domain()),
-            };
-            (own, hint)
-        } else {
-            let host = authority(&realm);
-            let hint = match own {
-                Some(_) => format!(
-                    "its token server {host} is another host and did not get the credentials for {}; \
-                     if you trust it with them, store them under its name, too: podman login {host}",
-                    repository.domain()
-                ),
-                None => format!("store credentials for its token server with: podman login {host}"),
-            };
-            (credentials::find_for_host(files, &host).await?, hint)
+/// The authorizations that could answer a registry's challenges, for pulling from one repository. Each is
+/// made when those before it were refused.
+pub(super) struct Answers<'a> {
+    client: &'a Client,
+    registry: &'a Registry,
+    repository: &'a Reference,
+    way: Way,
+    offers: VecDeque<Offer>,
+    /// Credentials that were offered: the same in two places are offered once.
+    offered: Vec<Credentials>,
+    /// Whether what was offered last was credentials, and what to tell the user if that is refused.
+    with_credentials: bool,
+    hint: String,
+    /// The refusal to report: the first of credentials, else the first.
+    refusal: Option<(bool, RegistryError)>,
+}
+
+/// How the registry wants to be answered.
+enum Way {
+    Basic,
+    Bearer { challenge: Challenge, realm: Url },
+    Unknown,
+}
+
+/// What may be offered.
+enum Offer {
+    Nothing,
+    OfKeyring(Credentials),
+    /// What the process itself has, which is looked up only now.
+    Own,
+}
+
+impl<'a> Answers<'a> {
+    /// Nothing is offered yet.
+    pub(super) fn to(
+        client: &'a Client,
+        registry: &'a Registry,
+        repository: &'a Reference,
+        mut challenges: Vec<Challenge>,
+    ) -> Result<Self, RegistryError> {
+        let mut challenge = |scheme: &str| {
+            let place = challenges.iter().position(|c| c.scheme.eq_ignore_ascii_case(scheme))?;
+            Some(challenges.swap_remove(place))
         };
-        let token = token(client, registry, &realm, bearer, repository, sent, &hint).await?;
-        return Ok(Authorization { header: Some(header("Bearer", &token, &realm)?), hint });
+        let (way, hint) = if let Some(challenge) = challenge("bearer") {
+            let realm = realm(client, registry, &challenge)?;
+            (Way::Bearer { challenge, realm }, String::new())
+        } else if challenge("basic").is_some() {
+            (Way::Basic, store_hint(client, repository.domain()))
+        } else {
+            (Way::Unknown, "it does not say how to authenticate".to_owned())
+        };
+        let mut answers = Self {
+            client,
+            registry,
+            repository,
+            way,
+            offers: VecDeque::new(),
+            offered: Vec::new(),
+            with_credentials: false,
+            hint,
+            refusal: None,
+        };
+        let foreign = answers.foreign_token_server();
+        if let Some(keyring) = client.keyring() {
+            let found: Vec<_> = match &foreign {
+                Some(host) => keyring.for_host(host).take(MAX_OFFERS).cloned().collect(),
+                None => keyring.for_repository(repository).take(MAX_OFFERS).cloned().collect(),
+            };
+            answers.offers.extend(found.into_iter().map(Offer::OfKeyring));
+        }
+        answers.offers.push_back(Offer::Own);
+        let anonymous_first = &client.settings().anonymous_first;
+        if anonymous_first.iter().any(|host| host == repository.domain()) {
+            answers.offers.push_front(Offer::Nothing);
+        } else {
+            answers.offers.push_back(Offer::Nothing);
+        }
+        Ok(answers)
     }
-    if challenge("basic").is_some() {
-        return Ok(match credentials::find(files, repository).await? {
-            Some(Credentials::Password { user, password }) => Authorization {
-                header: Some(header("Basic", &basic(&user, &password), registry.base())?),
-                hint: "check the credentials stored for it".to_owned(),
-            },
-            Some(Credentials::IdentityToken(_)) => Authorization {
-                header: None,
-                hint: "it wants a password, and the credentials stored for it are a token"
-                    .to_owned(),
-            },
-            None => Authorization {
-                header: None,
-                hint: format!("store credentials with: podman login {}", repository.domain()),
-            },
-        });
+
+    /// The next authorization to try; `None` if there is none left.
+    pub(super) async fn next(&mut self) -> Result<Option<Authorization>, RegistryError> {
+        while let Some(offer) = self.offers.pop_front() {
+            let credentials = match offer {
+                Offer::Nothing => None,
+                Offer::OfKeyring(credentials) => Some(credentials),
+                Offer::Own => match self.own().await? {
+                    Some(credentials) => Some(credentials),
+                    None => continue,
+                },
+            };
+            if let Some(credentials) = &credentials {
+                if self.offered.contains(credentials) {
+                    continue;
+                }
+                self.offered.push(credentials.clone());
+            }
+            let authorization = match &self.way {
+                Way::Basic => self.basic(credentials)?,
+                Way::Bearer { .. } => self.bearer(credentials).await?,
+                Way::Unknown => return Ok(None),
+            };
+            if authorization.is_some() {
+                return Ok(authorization);
+            }
+        }
+        Ok(None)
     }
-    Ok(Authorization { header: None, hint: "it does not say how to authenticate".to_owned() })
+
+    /// What was offered last was refused; `error` makes the error of a hint for the user.
+    pub(super) fn refused(&mut self, error: impl FnOnce(String) -> RegistryError) {
+        let replaces = match self.refusal {
+            None => true,
+            Some((with_credentials, _)) => self.with_credentials && !with_credentials,
+        };
+        if replaces {
+            self.refusal = Some((self.with_credentials, error(self.hint.clone())));
+        }
+    }
+
+    /// The error once nothing is left to offer; `error` makes it if nothing was offered at all.
+    pub(super) fn error(&mut self, error: impl FnOnce(String) -> RegistryError) -> RegistryError {
+        match self.refusal.take() {
+            Some((_, refusal)) => refusal,
+            None => error(self.hint.clone()),
+        }
+    }
+
+    fn basic(
+        &mut self,
+        credentials: Option<Credentials>,
+    ) -> Result<Option<Authorization>, RegistryError> {
+        match credentials {
+            Some(Credentials::Password { user, password }) => {
+                self.with_credentials = true;
+                self.hint = CHECK_HINT.to_owned();
+                let header = header("Basic", &basic(&user, &password), self.registry.base())?;
+                Ok(Some(Authorization { header, until: Instant::now() + AUTHORIZED_FOR }))
+            }
+            Some(Credentials::IdentityToken(_)) => {
+                self.hint =
+                    "it wants a password, and the credentials stored for it are a token".to_owned();
+                Ok(None)
+            }
+            // The request that was challenged had none.
+            None => Ok(None),
+        }
+    }
+
+    async fn bearer(
+        &mut self,
+        credentials: Option<Credentials>,
+    ) -> Result<Option<Authorization>, RegistryError> {
+        self.with_credentials = credentials.is_some();
+        self.hint = match &credentials {
+            Some(_) => CHECK_HINT.to_owned(),
+            None => self.hint_without().await?,
+        };
+        let Way::Bearer { challenge, realm } = &self.way else { return Ok(None) };
+        let asked = Instant::now();
+        let (client, registry, repository) = (self.client, self.registry, self.repository);
+        let token = token(client, registry, realm, challenge, repository, credentials, &self.hint);
+        match token.await {
+            Ok(Token { content, good_for }) => {
+                let until = asked + good_for.min(AUTHORIZED_FOR).saturating_sub(TOKEN_MARGIN);
+                let header = header("Bearer", &content, realm)?;
+                Ok(Some(Authorization { header, until }))
+            }
+            Err(refusal @ RegistryError::Unauthorized { .. }) => {
+                self.refused(|_| refusal);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What to tell the user who has no credentials for whom they would be shown to.
+    async fn hint_without(&self) -> Result<String, RegistryError> {
+        let registry = self.repository.domain();
+        let Some(host) = self.foreign_token_server() else {
+            return Ok(store_hint(self.client, registry));
+        };
+        let files = &self.client.settings().auth_files;
+        let keyring = self.client.keyring();
+        let stored = keyring.is_some_and(|k| k.for_repository(self.repository).next().is_some())
+            || credentials::find(files, self.repository).await?.is_some();
+        Ok(match stored {
+            true => format!(
+                "its token server {host} is another host and did not get the credentials for \
+                 {registry}; if you trust it with them, store them under its name, too: podman login \
+                 {host}"
+            ),
+            false => format!("store credentials for its token server with: podman login {host}"),
+        })
+    }
+
+    /// What the process itself has for whom it would be shown to.
+    async fn own(&self) -> Result<Option<Credentials>, RegistryError> {
+        let files = &self.client.settings().auth_files;
+        Ok(match self.foreign_token_server() {
+            Some(host) => credentials::find_for_host(files, &host).await?,
+            None => credentials::find(files, self.repository).await?,
+        })
+    }
+
+    /// The host of a token server that does not get the registry's credentials.
+    fn foreign_token_server(&self) -> Option<String> {
+        match &self.way {
+            Way::Bearer { realm, .. } if !belongs_to(self.registry, realm) => {
+                Some(authority(realm))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What to do without credentials for a registry.
+fn store_hint(client: &Client, host: &str) -> String {
+    match client.keyring() {
+        Some(_) => format!(
+            "give the pod or its service account a pull secret for {host}, or the server credentials \
+             for it"
+        ),
+        None => format!("store credentials with: podman login {host}"),
+    }
 }
 
 /// One challenge of a `WWW-Authenticate` header (RFC 9110, section 11.6.1).
@@ -175,7 +358,7 @@ async fn token(
     repository: &Reference,
     credentials: Option<Credentials>,
     hint: &str,
-) -> Result<Secret, RegistryError> {
+) -> Result<Token, RegistryError> {
     let scope = format!("repository:{}:pull", repository.path());
     let service = challenge.parameter("service");
     let http = match realm.origin() == registry.base().origin() {
@@ -226,9 +409,11 @@ async fn token(
     let body = limits::read(response, MAX_TOKEN_BYTES)
         .await
         .map_err(|fault| fault.into_error(realm, MAX_TOKEN_BYTES))?;
+    // RFC 6749, section 5.2: a refresh token that is none is a bad request.
+    let bad_grant = status == 400 && matches!(credentials, Some(Credentials::IdentityToken(_)));
     match status {
         200 => {}
-        401 | 403 => {
+        _ if bad_grant || matches!(status, 401 | 403) => {
             return Err(RegistryError::Unauthorized {
                 host: format!("token server {} of {}", authority(realm), registry.host()),
                 what: repository.name(),
@@ -238,16 +423,38 @@ async fn token(
         }
         _ => return Err(super::client::status_error(realm, status, &body)),
     }
-    #[derive(Deserialize)]
-    struct Answer {
-        token: Option<String>,
-        access_token: Option<String>,
-    }
     let malformed =
         |fault: &str| RegistryError::Malformed { url: shown(realm), fault: fault.to_owned() };
-    let answer: Answer = serde_json::from_slice(&body).map_err(|_| malformed("it is no token"))?;
-    let token = answer.token.filter(|t| !t.is_empty()).or(answer.access_token);
-    token.filter(|t| !t.is_empty()).map(Secret::new).ok_or_else(|| malformed("the token is empty"))
+    let answer: TokenAnswer =
+        serde_json::from_slice(&body).map_err(|_| malformed("it is no token"))?;
+    let good_for = answer.good_for();
+    let content = answer.token.filter(|t| !t.is_empty()).or(answer.access_token);
+    let content = content.filter(|t| !t.is_empty()).map(Secret::new);
+    let content = content.ok_or_else(|| malformed("the token is empty"))?;
+    Ok(Token { content, good_for })
+}
+
+struct Token {
+    content: Secret,
+    good_for: Duration,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<String>,
+    access_token: Option<String>,
+    /// In seconds. Some servers send it as text or with a fraction.
+    #[serde(default)]
+    expires_in: serde_json::Value,
+}
+
+impl TokenAnswer {
+    fn good_for(&self) -> Duration {
+        let seconds = self.expires_in.as_f64();
+        let seconds = seconds.or_else(|| self.expires_in.as_str()?.trim().parse().ok());
+        let good_for = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        good_for.unwrap_or(TOKEN_FOR)
+    }
 }
 
 fn basic(user: &str, password: &Secret) -> Secret {
@@ -263,6 +470,8 @@ fn header(scheme: &str, secret: &Secret, from: &Url) -> Result<HeaderValue, Regi
     value.set_sensitive(true);
     Ok(value)
 }
+
+const CHECK_HINT: &str = "check the credentials stored for it";
 
 /// Registries whose token server is another host that is known to be theirs. Any other pair is made
 /// known by storing credentials under the token server's own name.
@@ -296,6 +505,25 @@ mod tests {
             challenge("Bearer", &[("realm", "x"), ("service", "y")]),
         ];
         assert_eq!(Challenge::parse_all(two), expected);
+    }
+
+    #[test]
+    fn a_token_is_good_for_as_long_as_it_says_and_else_for_a_minute() {
+        for (answer, seconds) in [
+            (r#"{"expires_in":300}"#, 300.0),
+            (r#"{"expires_in":"3600"}"#, 3600.0),
+            (r#"{"expires_in":0.5}"#, 0.5),
+            (r#"{"expires_in":0}"#, 0.0),
+            ("{}", 60.0),
+            (r#"{"expires_in":null}"#, 60.0),
+            (r#"{"expires_in":-1}"#, 60.0),
+            (r#"{"expires_in":1e300}"#, 60.0),
+            (r#"{"expires_in":"soon"}"#, 60.0),
+            (r#"{"expires_in":[1]}"#, 60.0),
+        ] {
+            let parsed: TokenAnswer = serde_json::from_str(answer).expect("an answer");
+            assert_eq!(parsed.good_for().as_secs_f64(), seconds, "{answer}");
+        }
     }
 
     #[test]

@@ -7,24 +7,27 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use guest_policy::digest::{Algorithm, Digest};
 use guest_policy::image::{MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES};
 use guest_policy::reference::{DEFAULT_DOMAIN, Reference};
+use moka::sync::Cache;
 use oci_client::errors::OciEnvelope;
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Response, Url};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::auth::{self, Authorization, Challenge};
+use super::auth::{Answers, Authorization, Challenge};
 use super::certs::{self, HostCertificates};
-use super::keyring::Keyring;
-use super::limits::{self, MAX_REDIRECTS, MAX_RETRIES, MAX_TOKEN_BYTES};
+use super::limits::{
+    self, MAX_AUTHORIZATION_BYTES, MAX_HOSTS, MAX_REDIRECTS, MAX_RETRIES, MAX_TOKEN_BYTES,
+};
 use super::throttle::{Throttle, retry_after};
-use super::{RegistryError, Settings};
+use super::{Keyring, RegistryError, Settings};
 
 /// Access to registries and to signature stores over HTTP. Connections, tokens and what is known of a
 /// registry are shared by all clones; nothing is set up before it is needed.
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: Arc<Inner>,
+    keyring: Option<Arc<Keyring>>,
 }
 
 #[derive(Debug)]
@@ -34,6 +37,15 @@ struct Inner {
     ordinary: OnceLock<reqwest::Client>,
     with_certificates: Mutex<HashMap<String, reqwest::Client>>,
     registries: Mutex<HashMap<String, Arc<Registry>>>,
+    authorizations: Cache<Purpose, Authorization>,
+}
+
+/// What an authorization is for. One that was got with a keyring is used with that keyring alone.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Purpose {
+    keyring: Option<[u8; 32]>,
+    host: String,
+    path: String,
 }
 
 impl Client {
@@ -46,13 +58,20 @@ impl Client {
                 ordinary: OnceLock::new(),
                 with_certificates: Mutex::default(),
                 registries: Mutex::default(),
+                authorizations: Cache::builder()
+                    .max_capacity(MAX_AUTHORIZATION_BYTES)
+                    .weigher(weight)
+                    .build(),
             }),
+            keyring: None,
         }
     }
 
-    /// The same client, with the credentials of a keyring beside those of the process.
-    pub fn acting_as(&self, _keyring: Arc<Keyring>) -> Self {
-        self.clone()
+    /// A client for a workload that has these credentials. It shares everything with this one but what
+    /// was got by credentials.
+    #[must_use]
+    pub fn acting_as(&self, keyring: Arc<Keyring>) -> Self {
+        Self { inner: Arc::clone(&self.inner), keyring: Some(keyring) }
     }
 
     /// A manifest, by tag or digest. Its digest is computed here; what the reference or the registry says
@@ -155,6 +174,10 @@ impl Client {
         &self.inner.settings
     }
 
+    pub(super) fn keyring(&self) -> Option<&Keyring> {
+        self.keyring.as_deref()
+    }
+
     /// Whether a URL may be asked for: https, or http to a host that the user named as insecure.
     pub(super) fn check_scheme(&self, url: &Url) -> Result<(), String> {
         let named = || {
@@ -207,7 +230,9 @@ impl Client {
             certificates.trust(friends.unwrap_or_default());
             self.build(host, certificates)?
         };
-        forget_if_many(&mut known);
+        if known.len() >= MAX_HOSTS {
+            known.clear();
+        }
         known.insert(key, http.clone());
         Ok(http)
     }
@@ -331,14 +356,12 @@ impl Client {
             fault: format!("not the name of a host: {e}"),
         })?;
         let http = if plain { self.ordinary()? } else { self.http(host, Some(host))? };
-        let registry = Arc::new(Registry {
-            host: host.to_owned(),
-            base,
-            http,
-            authorizations: Mutex::default(),
-            extension: OnceCell::new(),
-        });
-        forget_if_many(&mut known);
+        let registry =
+            Arc::new(Registry { host: host.to_owned(), base, http, extension: OnceCell::new() });
+        if known.len() >= MAX_HOSTS {
+            // Those that are being asked stay.
+            known.retain(|_, registry| Arc::strong_count(registry) > 1);
+        }
         known.insert(host.to_owned(), Arc::clone(&registry));
         Ok(registry)
     }
@@ -375,7 +398,8 @@ impl Client {
         self.within_deadline(registry.host(), answer).await.copied()
     }
 
-    /// GET from a registry, authenticating only when it asks for that.
+    /// GET from a registry, authenticating only when it asks for that. An authorization that was good
+    /// once is used again until it ends or is refused; then a new one is got, once.
     async fn get(
         &self,
         registry: &Registry,
@@ -384,45 +408,75 @@ impl Client {
         what: &str,
         limit: usize,
     ) -> Result<(HeaderMap, Vec<u8>), RegistryError> {
-        let mut authorization = lock(&registry.authorizations).get(repository.path()).cloned();
-        let mut hint = None;
+        let known = &self.inner.authorizations;
+        let purpose = Purpose {
+            keyring: self.keyring().map(|keyring| *keyring.id()),
+            host: registry.host.clone(),
+            path: repository.path().to_owned(),
+        };
+        let usable = |authorization: &Authorization| authorization.until > Instant::now();
+        let mut authorization = known.get(&purpose).filter(usable);
+        let mut answers: Option<Answers<'_>> = None;
         loop {
             let (accept, friend) = (Some(ACCEPTED_MANIFESTS), Some(registry.host.as_str()));
-            let (response, last) =
-                self.send(&registry.http, friend, url, accept, authorization.as_ref()).await?;
+            let header = authorization.as_ref().map(|authorization| &authorization.header);
+            let (response, last) = self.send(&registry.http, friend, url, accept, header).await?;
             let status = response.status().as_u16();
-            if status == 200 {
-                let headers = response.headers().clone();
-                let body = limits::read(response, limit).await;
-                return body.map(|b| (headers, b)).map_err(|fault| fault.into_error(&last, limit));
-            }
             let redirected = last.origin() != registry.base.origin();
             // A challenge of another host, to which a redirect led, is not answered.
-            if status == 401 && !redirected && hint.is_none() {
-                let values = response.headers().get_all(header::WWW_AUTHENTICATE);
-                let values = values.iter().filter_map(|value| value.to_str().ok());
-                let challenges: Vec<_> = values.flat_map(Challenge::parse_all).collect();
-                drop(response);
-                let Authorization { header, hint: advice } =
-                    auth::answer(self, registry, repository, &challenges).await?;
-                hint = Some(advice);
-                if let Some(header) = header {
-                    let mut known = lock(&registry.authorizations);
-                    known.insert(repository.path().to_owned(), header.clone());
-                    authorization = Some(header);
-                    continue;
+            let refuses = matches!(status, 401 | 403) && !redirected;
+            if !refuses {
+                if answers.is_some()
+                    && let Some(good) = authorization
+                {
+                    known.insert(purpose, good);
                 }
-                return Err(refused(&registry.host, what, &[], hint));
+                if status == 200 {
+                    let headers = response.headers().clone();
+                    let body = limits::read(response, limit).await;
+                    let body = body.map_err(|fault| fault.into_error(&last, limit))?;
+                    return Ok((headers, body));
+                }
+                let body = limits::read(response, MAX_TOKEN_BYTES).await.unwrap_or_default();
+                let host = if redirected { authority(&last) } else { registry.host.clone() };
+                return Err(match status {
+                    401 | 403 => refused(&host, what, &body, None),
+                    404 => RegistryError::NotFound {
+                        host,
+                        what: what.to_owned(),
+                        detail: detail(&body),
+                    },
+                    _ => status_error(&last, status, &body),
+                });
             }
-            let body = limits::read(response, MAX_TOKEN_BYTES).await.unwrap_or_default();
-            let host = if redirected { authority(&last) } else { registry.host.clone() };
-            return Err(match status {
-                401 | 403 => refused(&host, what, &body, hint),
-                404 => {
-                    RegistryError::NotFound { host, what: what.to_owned(), detail: detail(&body) }
+            let values = response.headers().get_all(header::WWW_AUTHENTICATE);
+            let values = values.iter().filter_map(|value| value.to_str().ok());
+            let challenges: Vec<_> = values.flat_map(Challenge::parse_all).collect();
+            let host = &registry.host;
+            let answers = match &mut answers {
+                Some(answers) => {
+                    let body = limits::read(response, MAX_TOKEN_BYTES).await.unwrap_or_default();
+                    answers.refused(|hint| refused(host, what, &body, Some(hint)));
+                    answers
                 }
-                _ => status_error(&last, status, &body),
-            });
+                none => {
+                    if authorization.take().is_some() {
+                        known.invalidate(&purpose);
+                        if challenges.is_empty() {
+                            // Whoever has no authorization is told how to get one.
+                            continue;
+                        }
+                    } else if status == 403 {
+                        let body = limits::read(response, MAX_TOKEN_BYTES).await;
+                        return Err(refused(host, what, &body.unwrap_or_default(), None));
+                    }
+                    none.insert(Answers::to(self, registry, repository, challenges)?)
+                }
+            };
+            match answers.next().await? {
+                Some(next) => authorization = Some(next),
+                None => return Err(answers.error(|hint| refused(host, what, &[], Some(hint)))),
+            }
         }
     }
 
@@ -515,8 +569,6 @@ pub(super) struct Registry {
     host: String,
     base: Url,
     http: reqwest::Client,
-    /// By repository.
-    authorizations: Mutex<HashMap<String, HeaderValue>>,
     extension: OnceCell<bool>,
 }
 
@@ -599,6 +651,13 @@ pub(super) fn detail(body: &[u8]) -> String {
     printable.chars().filter(|c| !c.is_control()).take(MAX_DETAIL).collect()
 }
 
+/// What a remembered authorization takes in memory, in bytes.
+fn weight(purpose: &Purpose, authorization: &Authorization) -> u32 {
+    let texts = purpose.host.len() + purpose.path.len() + authorization.header.len();
+    let records = size_of::<Purpose>() + size_of::<Authorization>();
+    u32::try_from(texts + records).unwrap_or(u32::MAX)
+}
+
 fn tls_fault(error: &reqwest::Error) -> Option<String> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(error) = cause {
@@ -623,13 +682,6 @@ fn root_cause(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// Make room for one more. What is forgotten is found out again.
-fn forget_if_many<V>(known: &mut HashMap<String, V>) {
-    if known.len() >= MAX_HOSTS {
-        known.clear();
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What the locks guard are caches, whole after every statement.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -643,10 +695,6 @@ const ACCEPTED_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json";
-
-/// Hosts of which something is known at the same time: more than a cluster uses, and few enough that whoever
-/// may name images cannot fill the memory with names of hosts.
-const MAX_HOSTS: usize = 1024;
 
 /// Longest message of a server that is shown, in characters: three lines of a terminal.
 const MAX_DETAIL: usize = 240;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use guest_policy::reference::Reference;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,7 +46,7 @@ pub(super) enum Credentials {
 }
 
 /// Credentials cannot be read. Their content is never shown.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
     /// The file cannot be read or understood.
@@ -53,6 +54,17 @@ pub enum CredentialsError {
     File {
         /// The file.
         path: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// A workload's credentials cannot be understood.
+    #[error(
+        "cannot use {name}: {fault}; make it with: kubectl create secret docker-registry, and see \
+         kubernetes.io/docs/concepts/containers/images"
+    )]
+    Config {
+        /// The secret.
+        name: String,
         /// What is wrong.
         fault: String,
     },
@@ -142,21 +154,50 @@ async fn first(
     Ok(None)
 }
 
+/// A configuration file of docker or podman.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct AuthFile {
+pub(super) struct AuthFile {
     #[serde(default)]
-    auths: BTreeMap<String, Auth>,
+    pub(super) auths: BTreeMap<String, Auth>,
     #[serde(default)]
-    cred_helpers: BTreeMap<String, String>,
-    creds_store: Option<String>,
+    pub(super) cred_helpers: BTreeMap<String, String>,
+    pub(super) creds_store: Option<String>,
 }
 
+/// What such a file has for one key.
 #[derive(Deserialize)]
-struct Auth {
+pub(super) struct Auth {
     auth: Option<String>,
     identitytoken: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
 }
+
+impl Auth {
+    /// The credentials; `None` if there are none, as where a store has them. Where both forms are given,
+    /// `auth` counts, as it does for the kubelet.
+    pub(super) fn credentials(&self) -> Result<Option<Credentials>, NotAuth> {
+        let given = |member: &Option<String>| member.clone().filter(|text| !text.is_empty());
+        if let Some(token) = given(&self.identitytoken) {
+            return Ok(Some(Credentials::IdentityToken(Secret::new(token))));
+        }
+        if let Some(encoded) = given(&self.auth) {
+            let decoded = LENIENT_PADDING.decode(encoded.trim()).map_err(|_| NotAuth)?;
+            let decoded = String::from_utf8(decoded).map_err(|_| NotAuth)?;
+            let (user, password) = decoded.split_once(':').ok_or(NotAuth)?;
+            let password = Secret::new(password.trim_end_matches('\0'));
+            return Ok(Some(Credentials::Password { user: user.to_owned(), password }));
+        }
+        Ok(given(&self.username).map(|user| Credentials::Password {
+            user,
+            password: Secret::new(self.password.as_deref().unwrap_or_default()),
+        }))
+    }
+}
+
+/// `auth` is not `USER:PASSWORD` in base64.
+pub(super) struct NotAuth;
 
 impl AuthFile {
     fn read(path: &Path) -> Result<Option<Self>, CredentialsError> {
@@ -169,15 +210,7 @@ impl AuthFile {
             }
             Err(e) => return Err(fault(e.to_string())),
         };
-        // The parser's own message could quote a password.
-        let place = |e: serde_json::Error| {
-            fault(format!(
-                "not the JSON that was expected, line {} column {}",
-                e.line(),
-                e.column()
-            ))
-        };
-        serde_json::from_slice(&content).map(Some).map_err(place)
+        serde_json::from_slice(&content).map(Some).map_err(|e| fault(json_fault(&e)))
     }
 
     fn stored(
@@ -191,22 +224,17 @@ impl AuthFile {
         let by_url =
             || self.auths.iter().find(|(key, _)| normal_host(bare_host(key)) == normal_host(host));
         let Some((key, entry)) = exact.or_else(by_url) else { return Ok(None) };
-        if let Some(token) = entry.identitytoken.as_deref().filter(|token| !token.is_empty()) {
-            return Ok(Some(Credentials::IdentityToken(Secret::new(token))));
-        }
-        let Some(encoded) = entry.auth.as_deref().filter(|auth| !auth.is_empty()) else {
-            return Ok(None);
-        };
-        let fault = || CredentialsError::File {
+        entry.credentials().map_err(|NotAuth| CredentialsError::File {
             path: path.display().to_string(),
             fault: format!("\"auth\" of {key:?} is not USER:PASSWORD in base64"),
-        };
-        let decoded = BASE64_STANDARD.decode(encoded).map_err(|_| fault())?;
-        let decoded = String::from_utf8(decoded).map_err(|_| fault())?;
-        let (user, password) = decoded.split_once(':').ok_or_else(fault)?;
-        let password = Secret::new(password.trim_end_matches('\0'));
-        Ok(Some(Credentials::Password { user: user.to_owned(), password }))
+        })
     }
+}
+
+/// What is wrong with JSON that has secrets: the parser's own message could quote one.
+pub(super) fn json_fault(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    format!("not the JSON that was expected, line {line} column {column}")
 }
 
 /// The host of a key that is a URL; any other key as it is.
@@ -217,7 +245,8 @@ fn bare_host(key: &str) -> &str {
     }
 }
 
-fn normal_host(host: &str) -> &str {
+/// One name for all that Docker Hub has.
+pub(super) fn normal_host(host: &str) -> &str {
     match host {
         "docker.io" | "registry-1.docker.io" => "index.docker.io",
         other => other,
@@ -291,11 +320,17 @@ struct HelperAnswer {
     secret: String,
 }
 
+/// Tools leave the padding out, and the kubelet takes that.
+const LENIENT_PADDING: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 /// What helpers print when they have nothing.
 const NOT_STORED: &str = "credentials not found in native keychain";
 
-/// Largest file with credentials: hundreds of hosts with long tokens.
-const MAX_FILE_BYTES: usize = 1024 * 1024;
+/// Largest file with credentials: hundreds of hosts with long tokens. A Secret of Kubernetes has no more.
+pub(super) const MAX_FILE_BYTES: usize = 1024 * 1024;
 
 /// Largest answer of a helper: tokens of cloud registries have a few thousand characters.
 const MAX_HELPER_BYTES: usize = 64 * 1024;

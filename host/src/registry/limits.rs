@@ -7,6 +7,26 @@ use super::RegistryError;
 /// Largest body of a token or an error, in bytes: the limits of containers/image.
 pub(super) const MAX_TOKEN_BYTES: usize = 1024 * 1024;
 
+/// Most credentials of a keyring that are tried for one request. A workload has one or two for a registry;
+/// registries lock accounts after some more failures.
+pub(super) const MAX_OFFERS: usize = 8;
+
+/// Most bytes of remembered authorizations: thousands of tokens, which have a few thousand characters.
+pub(super) const MAX_AUTHORIZATION_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How long a token is good that does not say so (distribution specification, "Token Authentication").
+pub(super) const TOKEN_FOR: Duration = Duration::from_secs(60);
+
+/// How long before its end a token is not used any more: as long as a slow request may be on its way.
+pub(super) const TOKEN_MARGIN: Duration = Duration::from_secs(5);
+
+/// Longest use of an authorization, whatever it says itself. Tokens of cloud registries live for hours;
+/// fetching one each hour costs nothing.
+pub(super) const AUTHORIZED_FOR: Duration = Duration::from_secs(3600);
+
+/// Most hosts about which something is remembered: clusters pull from dozens.
+pub(super) const MAX_HOSTS: usize = 1024;
+
 /// Most redirects that are followed. A registry needs one, to its storage.
 pub(super) const MAX_REDIRECTS: usize = 5;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use reqwest::header::{self, HeaderMap};
 use tokio::time::Instant;
 
+use super::limits::MAX_HOSTS;
 use super::{RegistryError, Settings};
 
 /// The budgets of all hosts.
@@ -107,9 +108,6 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// Longest time for which a host is left alone. Registries that count by the hour name longer times; to ask
 /// every five minutes costs them nothing, and a wrong value does not stop a cluster for a day.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
-
-/// Hosts that are remembered before those with a whole budget are forgotten: more than a cluster uses.
-const MAX_HOSTS: usize = 1024;
 
 #[cfg(test)]
 mod tests {

@@ -17,15 +17,29 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Name and password of [`Self::start_with_password`].
+    pub const USER: (&str, &str) = ("user", "s3cret");
+
     /// Start a registry that keeps its data in `folder`, and wait until it listens.
     pub fn start(folder: &Path) -> Result<Self> {
+        Self::run(folder, "")
+    }
+
+    /// As [`Self::start`], but only [`Self::USER`] may do anything.
+    pub fn start_with_password(folder: &Path) -> Result<Self> {
+        let passwords = folder.join("htpasswd");
+        write(&passwords, format!("{HTPASSWD}\n"))?;
+        Self::run(folder, &format!("auth: {{htpasswd: {{realm: tests, path: {passwords:?}}}}}\n"))
+    }
+
+    fn run(folder: &Path, more: &str) -> Result<Self> {
         let configuration = folder.join("config.yml");
         let data = folder.join("data");
         write(
             &configuration,
             format!(
                 "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {data:?}}}}}\n\
-                 http: {{addr: \"127.0.0.1:0\", secret: tests}}\n"
+                 http: {{addr: \"127.0.0.1:0\", secret: tests}}\n{more}"
             ),
         )?;
         let mut process = Command::new("docker-registry")
@@ -67,3 +81,6 @@ impl Drop for Registry {
         }
     }
 }
+
+/// [`Registry::USER`] as the registry reads it, with the lowest cost of bcrypt that it takes.
+const HTPASSWD: &str = "user:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK";

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use anyhow::Result;
 
 use crate::gpg::{Home, Key};
+use crate::registry::Registry;
 use crate::{attempt, run};
 
 /// skopeo's answer to one question.
@@ -47,6 +48,16 @@ pub fn copy(image: &str, policy: &Path, registries_d: &Path, folder: &Path) -> C
 /// Push the `dir:` image in `folder`, as it is and without its signatures, to a plain-HTTP registry.
 pub fn push(folder: &Path, reference: &str) -> Result<()> {
     convert(&format!("dir:{}", folder.display()), &format!("docker://{reference}"))
+}
+
+/// As [`push`], to a registry with a password ([`Registry::USER`]).
+pub fn push_with_password(folder: &Path, reference: &str) -> Result<()> {
+    let (user, password) = Registry::USER;
+    let mut skopeo = Command::new("skopeo");
+    skopeo.args(["--insecure-policy", "copy", "--remove-signatures"]).args(AS_IT_IS);
+    skopeo.arg(format!("--dest-creds={user}:{password}"));
+    run(skopeo.args([format!("dir:{}", folder.display()), format!("docker://{reference}")]))?;
+    Ok(())
 }
 
 /// Copy an image, or an index with all its images, without signatures and under no policy.
