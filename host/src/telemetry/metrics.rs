@@ -47,6 +47,7 @@ pub struct Metrics {
     slots: Gauge<u64, AtomicU64>,
     slots_in_use: Gauge,
     reloads: Family<Labels<2>, Counter>,
+    reload_failing: Family<Labels<1>, Gauge>,
     reloaded_at: Family<Labels<1>, Gauge<u64, AtomicU64>>,
     generation: Gauge<u64, AtomicU64>,
     ready: Gauge,
@@ -115,7 +116,21 @@ impl Metrics {
             sandbox_failures: counted(to, "sandbox_failures", "Sandboxes that gave no answer"),
             slots: with(to, "sandbox_slots", "Evaluations that can run at the same time"),
             slots_in_use: with(to, "sandbox_slots_in_use", "Evaluations that are running"),
-            reloads: counted(to, "reloads", "Attempts to load something again"),
+            reloads: {
+                let reloads = counted(to, "reloads", "Attempts to load something");
+                for (what, result) in
+                    RELOADS.iter().flat_map(|what| [(what, "failed"), (what, "loaded")])
+                {
+                    // From the start, so that the first failure is an increase.
+                    let labels = [("what", (*what).into()), ("result", result.into())];
+                    drop(reloads.get_or_create(&labels));
+                }
+                reloads
+            },
+            reload_failing: {
+                let help = "Whether something could not be loaded when it was tried last: 1, or 0";
+                with(to, "reload_failing", help)
+            },
             reloaded_at: {
                 let times = Family::default();
                 let help = "When something was loaded last, in seconds since 1970-01-01 UTC";
@@ -207,6 +222,7 @@ impl Metrics {
     pub fn reload(&self, what: &'static str, loaded: bool) {
         let result = if loaded { "loaded" } else { "failed" };
         self.reloads.get_or_create(&[("what", what.into()), ("result", result.into())]).inc();
+        self.reload_failing.get_or_create(&[("what", what.into())]).set((!loaded).into());
         if loaded {
             self.reloaded_at.get_or_create(&[("what", what.into())]).set(now());
         }
@@ -393,6 +409,8 @@ const STAGES: [(Stage, &str); 5] = [
 ];
 
 const CACHES: [&str; 4] = ["verdicts", "tags", "evidence", "keyrings"];
+
+const RELOADS: [&str; 3] = ["policy", "configuration", "certificate"];
 
 /// In seconds: from a remembered answer to the longest time that Kubernetes waits for a webhook.
 const BUCKETS: [f64; 17] = [
