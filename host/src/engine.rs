@@ -67,6 +67,13 @@ impl Engine {
         artifact::precompile(&engine, EMBEDDED, EMBEDDED_SHA256, folder).map_err(bug)
     }
 
+    /// As [`Self::precompile`], for every processor of this machine's architecture: somewhat slower code,
+    /// and the same on whichever machine it is made.
+    pub fn precompile_portably(folder: &Path) -> Result<PathBuf, EngineError> {
+        let engine = configuration::portable().map_err(bug)?;
+        artifact::precompile(&engine, EMBEDDED, EMBEDDED_SHA256, folder).map_err(bug)
+    }
+
     fn assemble(
         wasm: Cow<'static, [u8]>,
         sha256: String,

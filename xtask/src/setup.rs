@@ -1,12 +1,26 @@
 //! Installing what the project needs and a machine may lack.
 
+use std::process::Command;
+
 use anyhow::{Result, bail};
 use guest_build::Toolchain;
+use lab::tools::Tool;
+
+use crate::command::run;
 
 /// The compiler for the engine component.
 pub(crate) fn compiler() -> Result<()> {
     let toolchain = Toolchain::install()?;
     eprintln!("setup: the engine component is built with {toolchain}");
+    Ok(())
+}
+
+/// What a program for the musl target `target` is built with: its standard library and a compiler for C.
+pub(crate) fn static_linking(target: &str) -> Result<()> {
+    run(Command::new("rustup").args(["target", "add", target]))?;
+    if (Tool { program: "musl-gcc", package: "musl-tools" }).find().is_none() {
+        guest_build::debian::install(&["musl-tools"])?;
+    }
     Ok(())
 }
 
