@@ -1,12 +1,13 @@
 //! Installing what the project needs and a machine may lack.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
 use guest_build::Toolchain;
 use lab::tools::Tool;
 
-use crate::command::run;
+use crate::command::{output, run};
 
 /// The compiler for the engine component.
 pub(crate) fn compiler() -> Result<()> {
@@ -17,7 +18,12 @@ pub(crate) fn compiler() -> Result<()> {
 
 /// What a program for the musl target `target` is built with: its standard library and a compiler for C.
 pub(crate) fn static_linking(target: &str) -> Result<()> {
-    run(Command::new("rustup").args(["target", "add", target]))?;
+    let library =
+        output(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))?;
+    if !Path::new(&library).exists() {
+        eprintln!("setup: adding the target {target} with rustup");
+        run(Command::new("rustup").args(["target", "add", target]))?;
+    }
     if (Tool { program: "musl-gcc", package: "musl-tools" }).find().is_none() {
         guest_build::debian::install(&["musl-tools"])?;
     }
