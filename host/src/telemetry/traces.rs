@@ -5,6 +5,7 @@
 //! specification lets the environment say holds: `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_TRACES_SAMPLER`,
 //! `OTEL_BSP_*`, `OTEL_RESOURCE_ATTRIBUTES`.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl Traces {
     /// Every [`TracesError`].
     pub fn start(endpoint: &str) -> Result<Self, TracesError> {
         let url = address(endpoint)?;
-        let client = |fault: &dyn std::fmt::Display| TracesError::Client(fault.to_string());
+        let client = |fault: &dyn fmt::Display| TracesError::Client(fault.to_string());
         let runtime = Handle::try_current().map_err(|e| client(&e))?;
         let tls = crate::registry::system_tls().map_err(|e| client(&e))?;
         let http = reqwest::Client::builder()
@@ -164,11 +165,17 @@ fn address(endpoint: &str) -> Result<String, TracesError> {
 
 /// Sends batches on the runtime: the thread that collects them is none of it. Says once when that stops
 /// working, and once when it works again.
-#[derive(Debug)]
 struct Exporter {
     inner: Arc<opentelemetry_otlp::SpanExporter>,
     runtime: Handle,
     failing: AtomicBool,
+}
+
+impl fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it holds may be credentials of the collector.
+        f.debug_struct("Exporter").finish_non_exhaustive()
+    }
 }
 
 impl SpanExporter for Exporter {
