@@ -215,6 +215,8 @@ const POLYNOMIAL: u32 = 0xedb8_8320;
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -286,6 +288,33 @@ mod tests {
         let body = &compressed[10..compressed.len() - 8];
         let content = miniz_oxide::inflate::decompress_to_vec(body).expect("deflate");
         assert_eq!(content, b"content content content");
+    }
+
+    #[test]
+    fn skopeo_reads_the_layout_and_its_layers() {
+        if lab::tools::missing().iter().any(|tool| tool.program == "skopeo") {
+            eprintln!("SKIPPED: skopeo is not here");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let layout = pack(&image(vec![file("a", &"1".repeat(100_000))]), 0).expect("a layout");
+        layout.write(&folder.path().join("image")).expect("written");
+        let from = format!("oci:{}:1", folder.path().join("image").display());
+        let copy = folder.path().join("copy");
+        let to = format!("dir:{}", copy.display());
+        let mut skopeo = Command::new("skopeo");
+        skopeo.args(["--insecure-policy", "copy", "--dest-decompress", &from, &to]);
+        lab::run(&mut skopeo).expect("skopeo copies the image");
+        let copied = fs::read(copy.join("manifest.json")).expect("a manifest");
+        let copied: Value = serde_json::from_slice(&copied).expect("JSON");
+        let config = layout.blobs.iter().rev().nth(1).expect("a configuration");
+        let config: Value = serde_json::from_slice(&config.content).expect("JSON");
+        assert_eq!(copied["layers"][0]["digest"], config["rootfs"]["diff_ids"][0]);
+        let inspected =
+            lab::run(Command::new("skopeo").args(["inspect", &from])).expect("inspected");
+        let inspected: Value = serde_json::from_slice(&inspected.stdout).expect("JSON");
+        assert_eq!(inspected["Digest"], layout.digest());
+        assert_eq!(inspected["Labels"]["title"], "test");
     }
 
     fn image(entries: Vec<Entry>) -> Image {
