@@ -11,6 +11,7 @@ mod json;
 mod limits;
 mod links;
 mod markdown;
+mod metrics;
 mod policies;
 mod policy;
 

@@ -3,8 +3,8 @@
 //! `conformance`: the reference implementation's cases, natively and in the sandbox. `vectors`: what real
 //! tools signed. `sandbox`: hostile input and hostile components. `registry`: lying registries and the
 //! security history. `verdicts`: what a server remembers, and for how long. `kubernetes`: the API, and pods'
-//! credentials. `cli`: what users type. `docs`: what the pages say is so. `real_tools`: gpg, skopeo, podman and
-//! a real registry.
+//! credentials. `cli`: what users type. `docs`: what the pages say is so. `telemetry`: metrics and traces as
+//! others read them. `real_tools`: gpg, skopeo, podman and a real registry.
 
 mod cli;
 mod conformance;
@@ -15,5 +15,6 @@ mod real_tools;
 mod registry;
 mod sandbox;
 mod support;
+mod telemetry;
 mod vectors;
 mod verdicts;

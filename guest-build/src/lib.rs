@@ -15,7 +15,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 pub use seal::{imports, seal};
-pub use toolchain::Toolchain;
+pub use toolchain::{Toolchain, cargo_home};
 
 /// A crate of this workspace that becomes a component.
 #[derive(Clone, Debug)]

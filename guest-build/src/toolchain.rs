@@ -72,6 +72,10 @@ impl Toolchain {
     /// A cargo that builds guests: flags set, and nothing left of the environment of an outer cargo.
     pub(crate) fn cargo(&self) -> Command {
         let mut flags: Vec<String> = GUEST_FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
+        // Messages of panics name source files: the same ones on every machine.
+        flags.extend(
+            cargo_home().map(|home| format!("--remap-path-prefix={}=cargo", home.display())),
+        );
         let mut cargo = match &self.kind {
             Kind::Active { cargo } => command(cargo),
             Kind::Debian { linker, sysroot } => {
@@ -157,6 +161,12 @@ fn add_target() -> Result<()> {
 /// The cargo that runs this, which is not always the first on the path.
 fn outer_cargo() -> PathBuf {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into()
+}
+
+/// Where cargo keeps the sources of dependencies.
+pub fn cargo_home() -> Option<PathBuf> {
+    let named = env::var_os("CARGO_HOME").map(PathBuf::from);
+    named.or_else(|| Some(env::home_dir()?.join(".cargo")))
 }
 
 /// A command without what an outer cargo or its user set for the outer build. What says where

@@ -66,12 +66,24 @@ impl Engine {
     /// processor, and write the code into `folder`, where [`Places::packaged`] finds it. Returns the paths of
     /// the files.
     pub fn precompile(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
-        let engine = configuration::engine(None).map_err(bug)?;
+        Self::precompile_with(&configuration::engine(None).map_err(bug)?, folder)
+    }
+
+    /// As [`Self::precompile`], for every processor of this machine's architecture: somewhat slower code,
+    /// and the same on whichever machine it is made.
+    pub fn precompile_portably(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
+        Self::precompile_with(&configuration::portable().map_err(bug)?, folder)
+    }
+
+    fn precompile_with(
+        engine: &wasmtime::Engine,
+        folder: &Path,
+    ) -> Result<Vec<PathBuf>, EngineError> {
         let (_, instrumented) = snapshot::instrument(EMBEDDED).map_err(bug)?;
         let sha256 = artifact::sha256(&instrumented);
         [(EMBEDDED, EMBEDDED_SHA256), (&instrumented, &sha256)]
             .into_iter()
-            .map(|(wasm, sha256)| artifact::precompile(&engine, wasm, sha256, folder).map_err(bug))
+            .map(|(wasm, sha256)| artifact::precompile(engine, wasm, sha256, folder).map_err(bug))
             .collect()
     }
 

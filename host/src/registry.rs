@@ -27,6 +27,11 @@ pub use credentials::CredentialsError;
 pub(crate) use credentials::effective_user;
 pub use keyring::{DockerConfig, Keyring};
 
+/// TLS as it is spoken to hosts for which no certificates were laid down.
+pub(crate) fn system_tls() -> Result<rustls::ClientConfig, RegistryError> {
+    certs::tls("any host", certs::HostCertificates::default())
+}
+
 /// What the client may use, and for how long. Nothing is read before it is needed.
 #[derive(Clone, Debug)]
 pub struct Settings {

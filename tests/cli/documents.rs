@@ -59,6 +59,8 @@ fn precompiled_engine_is_written_where_the_package_wants_it() {
     let ended = user.run("precompile package");
     assert_eq!(ended.status, Some(0), "{ended:?}");
     assert!(user.path(ended.stdout.trim()).exists(), "{ended:?}");
+    let portable = user.run("precompile --portable package");
+    assert_eq!((portable.status, portable.stdout), (Some(0), ended.stdout));
     user.run("precompile none").assert_error(&["none"]);
     assert!(!user.run("--help").stdout.contains("precompile"));
 }

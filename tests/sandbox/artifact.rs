@@ -107,6 +107,23 @@ fn packaged_code_is_taken_first() {
     assert_eq!(Engine::new(&settings).expect("an engine").origin(), Origin::Compiled);
 }
 
+/// A package runs on other machines than the one that made it.
+#[test]
+fn portable_code_is_taken_like_any_other_and_is_the_same_every_time() {
+    let [first, second] = [folder(), folder()];
+    let paths = Engine::precompile_portably(first.path()).expect("compiled code");
+    let again = Engine::precompile_portably(second.path()).expect("compiled code");
+    let code = |paths: &[PathBuf]| -> Vec<Vec<u8>> {
+        paths.iter().map(|path| fs::read(path).expect("code")).collect()
+    };
+    assert!(code(&paths) == code(&again), "the code differs");
+
+    let places = Places { packaged: Some(first.path().to_owned()), cache: None };
+    let engine = Engine::new(&Settings { places, ..Settings::default() }).expect("an engine");
+    assert_eq!(engine.origin(), Origin::Packaged);
+    engine.instantiate(&Budget::default()).expect("an instance");
+}
+
 fn origin(cache: &Path) -> Origin {
     origin_of(&Impostor::default(), cache)
 }

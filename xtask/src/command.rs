@@ -18,7 +18,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Run a command and take its standard output.
-fn output(command: &mut Command) -> Result<String> {
+pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

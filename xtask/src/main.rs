@@ -6,6 +6,7 @@ mod command;
 mod deny;
 mod dist;
 mod fuzz;
+mod image;
 mod setup;
 mod suite;
 
@@ -63,6 +64,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
             flag(options, &[])?;
             dist::build().map(drop)
         }
+        "image" => image::command(options),
         "deny" => {
             flag(options, &[])?;
             deny::check()
@@ -95,6 +97,8 @@ Usage: cargo xtask COMMAND
         [--strict]          ... and fail if a target is missed
         [--smoke]           ... with few rounds of the development build, to see that it works
   dist                      the release in target/dist, with the engine compiled ahead
+  image [--tag NAME] [--twice]  the container image in target/image, an OCI layout; --twice builds it
+                            a second time elsewhere and compares
   fuzz [TARGET] [--seconds N]  fuzz all targets, or one; 60 seconds each unless told
   deny                      check licences, bans and sources of all dependencies
   ci                        everything that has to pass before a change lands

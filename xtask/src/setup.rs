@@ -1,12 +1,32 @@
 //! Installing what the project needs and a machine may lack.
 
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::{Result, bail};
 use guest_build::Toolchain;
+use lab::tools::Tool;
+
+use crate::command::{output, run};
 
 /// The compiler for the engine component.
 pub(crate) fn compiler() -> Result<()> {
     let toolchain = Toolchain::install()?;
     eprintln!("setup: the engine component is built with {toolchain}");
+    Ok(())
+}
+
+/// What a program for the musl target `target` is built with: its standard library and a compiler for C.
+pub(crate) fn static_linking(target: &str) -> Result<()> {
+    let library =
+        output(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))?;
+    if !Path::new(&library).exists() {
+        eprintln!("setup: adding the target {target} with rustup");
+        run(Command::new("rustup").args(["target", "add", target]))?;
+    }
+    if (Tool { program: "musl-gcc", package: "musl-tools" }).find().is_none() {
+        guest_build::debian::install(&["musl-tools"])?;
+    }
     Ok(())
 }
 

@@ -22,6 +22,16 @@ pub(super) fn engine(slots: Option<usize>) -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
+/// An engine that compiles for every processor of this machine's architecture, the oldest included: what
+/// it compiles is the same on every machine. It runs nothing.
+pub(super) fn portable() -> wasmtime::Result<Engine> {
+    let mut config = base();
+    // With a target named, wasmtime does not look at this machine's processor. What it asks of the target
+    // is the architecture and the operating system.
+    config.target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH))?;
+    Engine::new(&config)
+}
+
 /// What both have in common, so that compiled code fits either.
 fn base() -> Config {
     let mut config = Config::new();
