@@ -21,6 +21,7 @@ mod policy;
 mod precompile;
 mod snapshot;
 mod verify;
+mod webhook_config;
 
 /// Run the command that `arguments` spell, the program's name first.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit> {
@@ -109,6 +110,7 @@ enum Command {
     Policy(policy::Command),
     #[command(subcommand)]
     Lookaside(lookaside::Command),
+    WebhookConfig(webhook_config::Args),
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -125,6 +127,7 @@ impl Command {
             Self::Inspect(args) => args.run(),
             Self::Policy(command) => command.run(),
             Self::Lookaside(command) => command.run(),
+            Self::WebhookConfig(args) => args.run(),
             Self::Demo(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),

@@ -21,5 +21,6 @@ pub mod serve;
 pub mod sign;
 pub mod telemetry;
 pub mod verdicts;
+pub mod webhook_config;
 
 pub use guest_policy::{digest, image as vocabulary, reference, scope, verdict};
