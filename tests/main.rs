@@ -6,6 +6,7 @@
 //! credentials. `cli`: what users type. `docs`: what the pages say is so. `telemetry`: metrics and traces as
 //! others read them. `real_tools`: gpg, skopeo, podman and a real registry.
 
+mod admission;
 mod cli;
 mod conformance;
 mod deviations;
