@@ -63,7 +63,7 @@ pub fn build(guest: &Guest, toolchain: &Toolchain) -> Result<Vec<u8>> {
         .with_context(|| format!("cannot create {}", lock_path.display()))?;
     lock.lock().with_context(|| format!("cannot lock {}", lock_path.display()))?;
 
-    let mut cargo = toolchain.cargo();
+    let mut cargo = toolchain.cargo(&target_dir);
     cargo
         .current_dir(&guest.workspace)
         .args(["rustc", "--locked", "--lib", "--crate-type", "cdylib"])

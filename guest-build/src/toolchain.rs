@@ -69,13 +69,14 @@ impl Toolchain {
         )
     }
 
-    /// A cargo that builds guests: flags set, and nothing left of the environment of an outer cargo.
-    pub(crate) fn cargo(&self) -> Command {
+    /// A cargo that builds guests in `target_dir`: flags set, and nothing left of the environment of an
+    /// outer cargo.
+    pub(crate) fn cargo(&self, target_dir: &Path) -> Command {
         let mut flags: Vec<String> = GUEST_FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
-        // Messages of panics name source files: the same ones on every machine.
-        flags.extend(
-            cargo_home().map(|home| format!("--remap-path-prefix={}=cargo", home.display())),
-        );
+        // Messages of panics name source files, generated ones too: the same on every machine.
+        let remap = |from: &Path, to| format!("--remap-path-prefix={}={to}", from.display());
+        flags.push(remap(target_dir, "target"));
+        flags.extend(cargo_home().map(|home| remap(&home, "cargo")));
         let mut cargo = match &self.kind {
             Kind::Active { cargo } => command(cargo),
             Kind::Debian { linker, sysroot } => {
