@@ -179,6 +179,7 @@ fn values_that_the_api_server_would_refuse_are_refused() {
     let user = User::new();
     for (arguments, words) in [
         ("--service countersign", &["NAMESPACE/NAME"][..]),
+        ("--service default/countersign", &["server's own"]),
         ("--service a/b --url https://a", &["--url"]),
         ("--url http://a", &["https://HOST"]),
         ("--service a/b --timeout 31s", &["1s to 30s"]),

@@ -130,12 +130,21 @@ fn values_that_mean_nothing_are_refused() {
         (json!({"policy": {"document": {}}}), "policy.document is required"),
         (json!({"webhooks": {"timeoutSeconds": 31}}), "timeoutSeconds"),
         (json!({"webhooks": {"validating": {"failurePolicy": "fail"}}}), "failurePolicy"),
-        (json!({"certificates": {"mode": "secret"}}), "existingSecret is required"),
+        (json!({"certificates": {"mode": "secret"}}), "is required with certificates.mode secret"),
         (json!({"certificates": {"mode": "none"}}), "mode"),
     ] {
         let refusal = render(&helm, "countersign", &values(more.clone())).expect_err("a refusal");
         assert!(refusal.contains(word), "{more}: {refusal}");
     }
+}
+
+/// Nothing is asked about the server's own namespace: that must not be the one everybody uses.
+#[test]
+fn namespace_that_others_use_is_refused() {
+    let Some(helm) = helm() else { return };
+    let refusal = render_into(&helm, "default", "countersign", &values(json!({})));
+    let refusal = refusal.expect_err("a refusal");
+    assert!(refusal.contains("a namespace of its own"), "{refusal}");
 }
 
 /// helm; `None`, said on stderr, on a machine without it.
@@ -148,9 +157,18 @@ fn helm() -> Option<Helm> {
 }
 
 fn render(helm: &Helm, release: &str, values: &Value) -> Result<String, String> {
+    render_into(helm, "countersign", release, values)
+}
+
+fn render_into(
+    helm: &Helm,
+    namespace: &str,
+    release: &str,
+    values: &Value,
+) -> Result<String, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let values = write_values(folder.path(), values);
-    let mut command = helm.command(["template", release, "--namespace", "countersign", "--values"]);
+    let mut command = helm.command(["template", release, "--namespace", namespace, "--values"]);
     let output = lab::attempt(command.arg(values).arg(chart())).expect("helm starts");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
@@ -173,22 +191,20 @@ fn values(more: Value) -> Value {
         "policy": {"document": {"default": [{"type": "reject"}]}},
         "certificates": {},
     });
-    merge(&mut values, more);
+    for (key, more) in more.as_object().into_iter().flatten() {
+        merge(&mut values[key], more);
+    }
     values
 }
 
-fn merge(values: &mut Value, more: Value) {
-    match (values, more) {
-        (Value::Object(values), Value::Object(more)) if !more.is_empty() => {
-            for (key, more) in more {
-                merge(values.entry(key).or_insert(Value::Null), more);
+fn merge(value: &mut Value, more: &Value) {
+    match more.as_object() {
+        Some(members) if !members.is_empty() => {
+            for (key, more) in members {
+                merge(&mut value[key], more);
             }
         }
-        (value, more) => {
-            if !(value.is_object() && more == json!({}) && value["default"].is_null()) {
-                *value = more;
-            }
-        }
+        _ => *value = more.clone(),
     }
 }
 
@@ -243,13 +259,9 @@ fn simplify(document: &mut Value) {
     if let Some(container) = document.pointer_mut("/spec/template/spec/containers/0") {
         container.as_object_mut().expect("a container").remove("imagePullPolicy");
     }
-    if let Some(volumes) =
-        document.pointer_mut("/spec/template/spec").and_then(Value::as_object_mut)
-    {
-        for list in ["volumes"] {
-            sort_by_name(&mut volumes[list]);
-        }
-        sort_by_name(&mut volumes["containers"][0]["volumeMounts"]);
+    if let Some(pod) = document.pointer_mut("/spec/template/spec").and_then(Value::as_object_mut) {
+        sort_by_name(&mut pod["volumes"]);
+        sort_by_name(&mut pod["containers"][0]["volumeMounts"]);
     }
     for (key, text) in document["data"].as_object_mut().into_iter().flatten() {
         let read: Value = serde_saphyr::from_str(text.as_str().expect("text")).expect(key);
