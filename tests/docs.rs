@@ -24,16 +24,17 @@ fn pages() -> Vec<String> {
             .collect();
     pages.extend(files("docs", "md"));
     pages.extend(files("policies", "md"));
+    pages.extend(files("deploy", "md"));
     pages
 }
 
 /// The content of a file, by its path from the root.
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| missing(path, &error))
 }
 
 /// The files below a folder that have an extension, by their paths from the root, in order.
-fn files(folder: &str, extension: &str) -> Vec<String> {
+pub(crate) fn files(folder: &str, extension: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![PathBuf::from(folder)];
     while let Some(folder) = folders.pop() {

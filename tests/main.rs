@@ -2,13 +2,15 @@
 //!
 //! `conformance`: the reference implementation's cases, natively and in the sandbox. `vectors`: what real
 //! tools signed. `sandbox`: hostile input and hostile components. `registry`: lying registries and the
-//! security history. `verdicts`: what a server remembers, and for how long. `kubernetes`: the API, and pods'
-//! credentials. `cli`: what users type. `docs`: what the pages say is so. `telemetry`: metrics and traces as
-//! others read them. `real_tools`: gpg, skopeo, podman and a real registry.
+//! security history. `admission`: reviews in, answers out. `verdicts`: what a server remembers, and for how
+//! long. `kubernetes`: the API, and pods' credentials. `cli`: what users type. `docs`: what the pages say is so.
+//! `deploy`: what is applied to a cluster. `telemetry`: metrics and traces as others read them. `real_tools`: gpg,
+//! skopeo, podman, helm and a real registry.
 
 mod admission;
 mod cli;
 mod conformance;
+mod deploy;
 mod deviations;
 mod docs;
 mod kubernetes;

@@ -1,6 +1,7 @@
 //! Real tools: what gpg and skopeo sign, we verify; what we deny, skopeo and podman deny, in the same
 //! words.
 
+mod chart;
 mod combinations;
 mod compare;
 mod countersign;

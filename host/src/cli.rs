@@ -110,7 +110,7 @@ enum Command {
     Policy(policy::Command),
     #[command(subcommand)]
     Lookaside(lookaside::Command),
-    WebhookConfig(webhook_config::Args),
+    WebhookConfig(Box<webhook_config::Args>),
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),

@@ -45,5 +45,10 @@ pub(crate) fn tools() -> Result<()> {
         );
     }
     eprintln!("setup: gpg, skopeo, podman, docker-registry, openssl and wrk are here");
+    // What they render is tested as plain manifests, too, so that a machine without them is good enough.
+    match lab::helm::Helm::install() {
+        Ok(_) => eprintln!("setup: helm and kubectl are here"),
+        Err(error) => eprintln!("setup: the Helm chart will not be rendered: {error:#}"),
+    }
     Ok(())
 }

@@ -74,7 +74,7 @@ pub(crate) struct Args {
     ///
     /// Out of the reach of whoever may change objects. Needs --url, and one --kind, because each kind has a
     /// folder of its own.
-    #[arg(long, requires = "url")]
+    #[arg(long)]
     static_manifests: bool,
 }
 
@@ -101,8 +101,14 @@ impl Args {
                  configurations from different folders"
             );
         }
+        let client = self.server.client()?;
+        if self.static_manifests && matches!(client, Client::Service(_)) {
+            bail!(
+                "--static-manifests needs --url: the API server reads them before it knows Services"
+            );
+        }
         Ok(Webhooks {
-            client: self.server.client()?,
+            client,
             authorities: self.ca_bundle.as_deref().map(Bundle::read).transpose()?,
             kinds,
             failure_policy: self.failure_policy.0,

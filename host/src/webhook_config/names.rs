@@ -47,6 +47,12 @@ impl FromStr for Service {
         if !is_label(name) || !is_label(namespace) {
             return Err(invalid);
         }
+        if namespace == EVERYBODYS {
+            return Err(Invalid(
+                "a namespace of the server's own: nothing is ever asked about it, so that whoever may create \
+                 pods in it runs any image",
+            ));
+        }
         Ok(Self { namespace: Namespace(namespace.to_owned()), name: name.to_owned(), port })
     }
 }
@@ -190,6 +196,8 @@ fn is_label(text: &str) -> bool {
         && bytes.iter().all(|byte| letter(*byte) || *byte == b'-')
 }
 
+/// The namespace of whoever names none.
+const EVERYBODYS: &str = "default";
 /// `timeoutSeconds` of webhooks (admissionregistration.k8s.io/v1).
 const TIMEOUTS: RangeInclusive<u8> = 1..=30;
 
@@ -203,7 +211,9 @@ mod tests {
         assert_eq!((service.host().as_str(), service.port), ("countersign.security.svc", 443));
         let service: Service = "a/b:8443".parse().expect("a service");
         assert_eq!(service.port, 8443);
-        for text in ["", "a", "a/", "/b", "a/b/c", "a/b:0", "a/b:", "a/b:65536", "A/b", "a/-b"] {
+        for text in
+            ["", "a", "a/", "/b", "a/b/c", "default/b", "a/b:0", "a/b:", "a/b:65536", "A/b", "a/-b"]
+        {
             assert!(text.parse::<Service>().is_err(), "{text}");
         }
     }

@@ -4,6 +4,7 @@
 //! enough to push in milliseconds. Everything started here ends when its value is dropped.
 
 pub mod gpg;
+pub mod helm;
 pub mod image;
 pub mod lookaside;
 pub mod podman;
