@@ -346,7 +346,7 @@ fn meant(word: &str, known: &[&str]) -> String {
             (strsim::damerau_levenshtein(&word.to_lowercase(), &known.to_lowercase()), known)
         })
         .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, known)| *distance <= (known.len() / 3).max(1));
+        .filter(|(distance, known)| *distance <= known.len() / 3 + 1);
     let mut text = String::new();
     if let Some((_, nearest)) = nearest {
         let _ = write!(text, "; did you mean {nearest:?}?");
