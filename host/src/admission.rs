@@ -149,6 +149,11 @@ impl Review {
         Task::Answer
     }
 
+    /// What the review is about, for logs. What the request does not tell is empty.
+    pub fn about(&self) -> About<'_> {
+        About::default()
+    }
+
     /// Whose credentials the images are pulled with.
     pub fn puller(&self) -> Option<Puller> {
         None
@@ -166,6 +171,21 @@ impl Review {
         let _ = self.endpoint;
         Response { body: Vec::new(), decided: Vec::new(), admitted: false }
     }
+}
+
+/// What a review is about.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct About<'a> {
+    /// Of the request.
+    pub uid: &'a str,
+    /// Of the object.
+    pub namespace: &'a str,
+    /// Of the object.
+    pub kind: &'a str,
+    /// Of the object; empty if the server is to make one.
+    pub name: &'a str,
+    /// Who asks the API server.
+    pub user: &'a str,
 }
 
 /// What a review needs.

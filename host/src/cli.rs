@@ -19,6 +19,7 @@ mod man;
 mod options;
 mod policy;
 mod precompile;
+mod serve;
 mod verify;
 
 /// Run the command that `arguments` spell, the program's name first.
@@ -108,6 +109,7 @@ enum Command {
     Policy(policy::Command),
     #[command(subcommand)]
     Lookaside(lookaside::Command),
+    Serve(serve::Args),
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -122,6 +124,7 @@ impl Command {
             Self::Inspect(args) => args.run(),
             Self::Policy(command) => command.run(),
             Self::Lookaside(command) => command.run(),
+            Self::Serve(args) => args.run(),
             Self::Demo(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),

@@ -23,6 +23,62 @@ impl Cluster {
         let _ = &self.client;
         Ok(Arc::default())
     }
+
+    /// The certificate in a Secret of type `kubernetes.io/tls`, if there is one.
+    pub async fn tls_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<TlsSecret>, ClusterError> {
+        Err(self.unbuilt(namespace, name))
+    }
+
+    /// Write it, if the Secret still has this version; `None`: if there is no Secret.
+    pub async fn store_tls_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+        _secret: &TlsSecret,
+        _expected_version: Option<&str>,
+    ) -> Result<Stored, ClusterError> {
+        Err(self.unbuilt(namespace, name))
+    }
+
+    /// Have the API server trust these authorities, PEM, when it asks these webhooks.
+    pub async fn publish_authority(
+        &self,
+        webhooks: &[String],
+        _bundle: &str,
+    ) -> Result<(), ClusterError> {
+        Err(self.unbuilt("webhooks", &webhooks.join(" ")))
+    }
+
+    fn unbuilt(&self, namespace: &str, name: &str) -> ClusterError {
+        let what = format!("{namespace}/{name}");
+        ClusterError::Unreadable { what, fault: "not built yet".to_owned() }
+    }
+}
+
+/// What a Secret of type `kubernetes.io/tls` keeps, PEM.
+#[derive(Clone, Eq, PartialEq)]
+pub struct TlsSecret {
+    /// `tls.crt`.
+    pub certificate: String,
+    /// `tls.key`.
+    pub key: String,
+    /// `ca.crt`.
+    pub authorities: String,
+    /// `metadata.resourceVersion`; empty in one that is to be written.
+    pub version: String,
+}
+
+/// How writing went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stored {
+    /// It is there.
+    Stored,
+    /// Somebody else was faster.
+    Conflict,
 }
 
 impl std::fmt::Debug for Cluster {

@@ -6,7 +6,7 @@ mod rotation;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -18,25 +18,76 @@ use rustls::{RootCertStore, ServerConfig};
 use crate::image::{FileFault, read_limited};
 use crate::telemetry::Metrics;
 
-pub(super) use self::rotation::{CHECK_EVERY, Keeper, Keeps, Kept, StoreError, Written};
+pub(super) use self::rotation::{Keeper, Keeps, Kept, StoreError, Written};
 
 /// What new connections are shown. Those that exist go on with what they were shown.
 #[derive(Debug)]
 pub(super) struct Certificates {
     shown: RwLock<Arc<Shown>>,
+    made_of: Mutex<(Pair, Option<Authorities>)>,
 }
 
 impl Certificates {
-    pub(super) fn new(shown: Shown) -> Self {
-        Self { shown: RwLock::new(Arc::new(shown)) }
+    /// The first ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shown::new`].
+    pub(super) fn new(
+        pair: Pair,
+        authorities: Option<Authorities>,
+        now: i64,
+    ) -> Result<Self, CertificateError> {
+        let shown = Shown::new(&pair, authorities.as_ref(), now)?;
+        Ok(Self { shown: RwLock::new(Arc::new(shown)), made_of: Mutex::new((pair, authorities)) })
     }
 
     pub(super) fn current(&self) -> Arc<Shown> {
         Arc::clone(&self.shown.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn replace(&self, shown: Shown) {
-        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shown);
+    /// Show others, or the same certificate to clients of others. Whether anything is different.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shown::new`]: everything stays as it is.
+    pub(super) fn replace(
+        &self,
+        pair: Option<Pair>,
+        authorities: Option<Authorities>,
+        now: i64,
+    ) -> Result<bool, CertificateError> {
+        let mut made_of = self.made_of.lock().unwrap_or_else(PoisonError::into_inner);
+        let pair = pair.unwrap_or_else(|| made_of.0.clone());
+        self.swap(&mut made_of, pair, authorities, now)
+    }
+
+    /// Show another certificate to the same clients. Whether it is another one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shown::new`]: everything stays as it is.
+    pub(super) fn show(&self, pair: Pair, now: i64) -> Result<bool, CertificateError> {
+        let mut made_of = self.made_of.lock().unwrap_or_else(PoisonError::into_inner);
+        let authorities = made_of.1.clone();
+        self.swap(&mut made_of, pair, authorities, now)
+    }
+
+    fn swap(
+        &self,
+        made_of: &mut (Pair, Option<Authorities>),
+        pair: Pair,
+        authorities: Option<Authorities>,
+        now: i64,
+    ) -> Result<bool, CertificateError> {
+        let next = (pair, authorities);
+        if *made_of == next {
+            return Ok(false);
+        }
+        let shown = Arc::new(Shown::new(&next.0, next.1.as_ref(), now)?);
+        *made_of = next;
+        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = shown;
+        Ok(true)
     }
 }
 
@@ -117,6 +168,7 @@ impl Shown {
 }
 
 /// A certificate with its chain, and its key.
+#[derive(Clone, Eq, PartialEq)]
 pub(super) struct Pair {
     /// PEM.
     pub(super) certificate: Vec<u8>,
@@ -156,7 +208,7 @@ impl fmt::Debug for Pair {
 }
 
 /// Authorities of clients.
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Authorities {
     path: PathBuf,
     pem: Vec<u8>,

@@ -15,13 +15,13 @@ use super::{Leaf, Pair, certificates, time};
 
 /// What a Secret keeps. All of it is PEM.
 #[derive(Clone, Default, Eq, PartialEq)]
-pub(crate) struct Kept {
+pub(in crate::serve) struct Kept {
     /// `tls.crt`.
-    pub(crate) certificate: String,
+    pub(in crate::serve) certificate: String,
     /// `tls.key`.
-    pub(crate) key: String,
+    pub(in crate::serve) key: String,
     /// `ca.crt`: the certificate's authority first, then earlier ones that have not ended.
-    pub(crate) authorities: String,
+    pub(in crate::serve) authorities: String,
 }
 
 impl fmt::Debug for Kept {
@@ -31,7 +31,7 @@ impl fmt::Debug for Kept {
 }
 
 /// Where the certificate is kept, and where its authority is published.
-pub(crate) trait Keeps: Send + Sync {
+pub(in crate::serve) trait Keeps: Send + Sync {
     /// What is kept, with its version.
     fn read(&self) -> impl Future<Output = Result<Option<(Kept, String)>, StoreError>> + Send;
 
@@ -48,7 +48,7 @@ pub(crate) trait Keeps: Send + Sync {
 
 /// How writing went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Written {
+pub(in crate::serve) enum Written {
     /// It is kept.
     Stored,
     /// Somebody else was faster.
@@ -58,11 +58,11 @@ pub(crate) enum Written {
 /// What keeps certificates does not answer.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct StoreError(pub(crate) String);
+pub(in crate::serve) struct StoreError(pub(in crate::serve) String);
 
 /// Looks after the certificate of one replica.
 #[derive(Debug)]
-pub(crate) struct Keeper<S> {
+pub(in crate::serve) struct Keeper<S> {
     store: S,
     names: Vec<String>,
     shown: Option<Kept>,
@@ -72,18 +72,18 @@ pub(crate) struct Keeper<S> {
 
 /// What came of a look at the certificate.
 #[derive(Debug)]
-pub(crate) struct Looked {
+pub(in crate::serve) struct Looked {
     /// To be shown from now on.
-    pub(crate) show: Option<Pair>,
+    pub(in crate::serve) show: Option<Pair>,
     /// When to look again.
-    pub(crate) again: Duration,
+    pub(in crate::serve) again: Duration,
     /// What did not work, and is tried again.
-    pub(crate) fault: Option<StoreError>,
+    pub(in crate::serve) fault: Option<StoreError>,
 }
 
 impl<S: Keeps> Keeper<S> {
     /// For a server that is reached by these names.
-    pub(crate) fn new(store: S, names: Vec<String>) -> Self {
+    pub(in crate::serve) fn new(store: S, names: Vec<String>) -> Self {
         Self { store, names, shown: None, next: None }
     }
 
@@ -92,7 +92,7 @@ impl<S: Keeps> Keeper<S> {
     /// # Errors
     ///
     /// There is none, and none can be made or kept.
-    pub(crate) async fn look(&mut self, now: i64) -> Result<Looked, StoreError> {
+    pub(in crate::serve) async fn look(&mut self, now: i64) -> Result<Looked, StoreError> {
         let (kept, mut fault) = self.kept(now).await?;
         let published = self.store.publish(&kept.authorities).await;
         let known = published.is_ok();
@@ -218,7 +218,7 @@ fn not_ended(bundle: &str, now: i64) -> String {
 }
 
 /// How often a replica looks whether another one has renewed, and whether what it published is still there.
-pub(crate) const CHECK_EVERY: Duration = Duration::from_secs(600);
+const CHECK_EVERY: Duration = Duration::from_secs(600);
 
 /// Until the next attempt after one that failed.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
