@@ -2,8 +2,8 @@
 //!
 //! `conformance`: the reference implementation's cases, natively and in the sandbox. `vectors`: what real
 //! tools signed. `sandbox`: hostile input and hostile components. `registry`: lying registries and the
-//! security history. `cli`: what users type. `docs`: what the pages say is so. `real_tools`: gpg, skopeo,
-//! podman and a real registry.
+//! security history. `cli`: what users type. `serve`: the webhook server over real connections. `docs`: what
+//! the pages say is so. `real_tools`: gpg, skopeo, podman and a real registry.
 
 mod cli;
 mod conformance;
@@ -12,5 +12,6 @@ mod docs;
 mod real_tools;
 mod registry;
 mod sandbox;
+mod serve;
 mod support;
 mod vectors;

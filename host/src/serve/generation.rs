@@ -380,11 +380,10 @@ impl Loader {
 
     fn swap(&mut self) {
         self.number += 1;
-        let generation = self.generation();
-        let policy = generation.basis.as_ref().map_or("none", |basis| basis.hash.as_str());
-        tracing::info!(generation = self.number, policy, "loaded");
+        self.parts.current.replace(self.generation());
         self.parts.metrics.generation(self.number);
-        self.parts.current.replace(generation);
+        let policy = self.policy.basis.as_ref().map_or("none", |basis| basis.hash.as_str());
+        tracing::info!(generation = self.number, policy, "loaded");
     }
 
     fn generation(&self) -> Generation {

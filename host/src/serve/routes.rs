@@ -220,10 +220,11 @@ impl Service {
         B: Body<Data = Bytes> + Unpin,
     {
         let announced = announced(request.headers());
+        let mut body = request.into_body();
         if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+            discard(&mut body).await;
             return Err(Refusal::too_large());
         }
-        let mut body = request.into_body();
         let mut first = Bytes::new();
         let mut all: Vec<u8> = Vec::new();
         let mut held: Option<SemaphorePermit<'_>> = None;
@@ -245,6 +246,8 @@ impl Service {
             }
             let size = first.len().max(all.len());
             if size > MAX_BODY_BYTES {
+                drop((first, all));
+                discard(&mut body).await;
                 return Err(Refusal::too_large());
             }
             self.hold(size, &mut held)?;
@@ -373,6 +376,18 @@ fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// Take what else is sent, so that a client that sends first and reads then gets to read.
+async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B) {
+    let mut left = MAX_DISCARDED_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        let size = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(size) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
 fn text(status: StatusCode, words: String) -> Answer {
     with(status, "text/plain; charset=utf-8", words)
 }
@@ -437,6 +452,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Largest request: an object has at most 1.5 MiB in etcd, a review may carry it twice, and JSON escapes.
 pub(super) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+
+/// What is taken of a larger request, and thrown away, before the connection is cut: as much again.
+const MAX_DISCARDED_BYTES: usize = MAX_BODY_BYTES;
 
 /// Most bytes of all larger bodies at the same time: eight of the largest size.
 const MAX_BODIES_BYTES: usize = 8 * MAX_BODY_BYTES;
