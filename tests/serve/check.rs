@@ -18,6 +18,20 @@ fn schema_in_the_documentation_is_that_of_the_code() {
 }
 
 #[test]
+fn configuration_in_the_documentation_is_understood() {
+    let page = fs::read_to_string(root().join("docs/serve.md")).expect("a page");
+    let blocks: Vec<&str> = page.split("```yaml\n").skip(1).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let text = block.split("```").next().expect("a block");
+        let user = User::new();
+        let file = Some(user.write("config.yaml", text));
+        let loaded = countersign::serve::Source { file, ..Default::default() }.load();
+        assert!(loaded.is_ok(), "{}", loaded.expect_err("a mistake"));
+    }
+}
+
+#[test]
 fn mistakes_in_the_file_are_told_with_their_place() {
     for (text, words) in [
         ("listen: 127.0.0.1:0\nlisen: x\n", &["line 2, column 1", "did you mean \"listen\"?"][..]),

@@ -316,6 +316,14 @@ mod tests {
         (pair, kept.authorities)
     }
 
+    impl Certificates {
+        /// One for `localhost`.
+        pub(in crate::serve) fn for_test() -> Self {
+            let now = jiff::Timestamp::now().as_second();
+            Self::new(pair(now).0, None, now).expect("a certificate")
+        }
+    }
+
     fn refused(pair: &Pair, now: i64) -> String {
         Shown::new(pair, None, now).expect_err("no certificate").to_string()
     }

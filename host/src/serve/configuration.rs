@@ -676,8 +676,8 @@ pub(super) const MAX_DEADLINE: Duration = Duration::from_secs(30);
 /// Five times what a large cluster needs to learn that a replica is going.
 const MAX_DRAIN_DELAY: Duration = Duration::from_secs(60);
 
-/// An allow is served again no longer than this, so that a policy's replicas forget on the same day.
-const MAX_ALLOW: Duration = Duration::from_secs(86_400);
+/// An allow is served again no longer than a day: a signature that was removed is missed the next day.
+const MAX_ALLOW: Duration = Duration::from_secs(86400);
 
 /// More processors than any node gives to a webhook.
 const MAX_WORKERS: usize = 256;

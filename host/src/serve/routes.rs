@@ -467,7 +467,18 @@ const GRACE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use guest_policy::verdict::Outcome;
+    use hyper::body::Frame;
+
+    use super::super::certificates::Certificates;
+    use super::super::configuration::Source;
+    use super::super::generation::Loader;
     use super::*;
+    use crate::engine::{self, Engine};
 
     fn deadline(margin: u64) -> Deadline {
         Deadline { margin: Duration::from_millis(margin), otherwise: Duration::from_secs(10) }
@@ -498,6 +509,95 @@ mod tests {
             assert!(refusal.words.contains(query) && refusal.words.contains("10s"), "{query}");
         }
     }
+
+    #[test]
+    fn nothing_is_allowed_without_a_policy() {
+        let service = service();
+        let generation = service.parts.current.get();
+        let review = Review::parse(Endpoint::Validate, REVIEW).expect("a review");
+        let images = ["busybox:1", "example.com/a/b:2"]
+            .map(|name| Reference::parse_normalized(name).expect("a name"));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let judged = block(service.judge(&generation, &review, &images, deadline));
+        assert_eq!(judged.len(), 2);
+        for judgement in judged {
+            assert_eq!(judgement.verdict.outcome, Outcome::Error);
+            let reason = &judgement.verdict.reasons[0];
+            assert_eq!(reason.code, "policy-unusable");
+            assert!(reason.message.contains("/nowhere/policy.json"), "{}", reason.message);
+            assert_eq!(judgement.digest, None);
+        }
+        let words = service.parts.status.unready(&generation).expect("not ready");
+        assert!(words.contains("/nowhere/policy.json"), "{words}");
+    }
+
+    #[test]
+    fn panic_is_an_internal_error_and_no_review() {
+        let service = service();
+        let request = Request::post("/validate").header(CONTENT_TYPE, JSON).body(Panics);
+        let peer = Peer::Tls { certified: false };
+        let answer = block(service.answer(request.expect("a request"), peer));
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = block(answer.into_body().collect()).expect("a body").to_bytes();
+        assert_eq!(&body[..], b"internal error; nothing was decided\n");
+        // And what it held is free again.
+        assert_eq!(service.bodies.available_permits(), MAX_BODIES_BYTES);
+    }
+
+    #[test]
+    fn large_bodies_have_room_together_or_are_refused() {
+        let service = service();
+        let mut held = Vec::new();
+        for _ in 0..8 {
+            let mut one = None;
+            service.hold(SMALL_BODY_BYTES, &mut one).expect("small");
+            assert!(one.is_none());
+            service.hold(MAX_BODY_BYTES / 2, &mut one).expect("room");
+            service.hold(MAX_BODY_BYTES, &mut one).expect("more room");
+            held.push(one);
+        }
+        let refusal = service.hold(SMALL_BODY_BYTES + 1, &mut None).expect_err("no room");
+        assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
+        service.hold(SMALL_BODY_BYTES, &mut None).expect("small ones need none");
+        held.pop();
+        service.hold(MAX_BODY_BYTES, &mut None).expect("room again");
+    }
+
+    /// A service without a policy.
+    fn service() -> Service {
+        let source = Source { policy: Some("/nowhere/policy.json".into()), ..Source::default() };
+        let configuration = source.load().expect("a configuration");
+        let engine = Engine::new(&engine::Settings::default()).expect("an engine");
+        let certificates = Arc::new(Certificates::for_test());
+        let metrics = Arc::default();
+        let loader = Loader::start(source, configuration, engine, None, certificates, metrics);
+        Service::new(loader.parts().clone())
+    }
+
+    fn block<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(future)
+    }
+
+    /// A body that is a fault of this program.
+    struct Panics;
+
+    impl Body for Panics {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            unreachable!("a fault of this program")
+        }
+    }
+
+    const REVIEW: &[u8] = br#"{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {"uid": "1", "kind": {"group": "", "version": "v1", "kind": "ConfigMap"},
+        "resource": {"group": "", "version": "v1", "resource": "configmaps"},
+        "operation": "CREATE", "userInfo": {}, "object": {}}}"#;
 
     #[test]
     fn json_is_recognised() {
