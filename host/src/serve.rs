@@ -1,9 +1,8 @@
 //! The webhook server.
 //!
-//! It listens ([`Listener`](listener)), answers ([`Service`](routes)) by what was loaded last
-//! ([`Generation`](generation)), looks whether files have changed ([`Watched`](watch)), and looks after its
-//! own certificate ([`Certificates`](certificates)). What a request asks and how it is answered is of
-//! [`crate::admission`], what is decided about an image of [`crate::verdicts`].
+//! It listens (`listener`), answers (`routes`) by what was loaded last (`generation`), looks whether files
+//! have changed (`watch`), and looks after its own certificate (`certificates`). What a request asks and how
+//! it is answered is of [`crate::admission`], what is decided about an image of [`crate::verdicts`].
 
 mod certificates;
 mod configuration;

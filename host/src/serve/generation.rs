@@ -25,7 +25,7 @@ use crate::verdicts::{self, Basis, Verdicts};
 
 use super::certificates::{Authorities, CertificateError, Certificates, Pair};
 use super::configuration::{Configuration, Deadline, Decisions, Identity, Source};
-use super::watch::Watched;
+use super::watch::{self, Watched};
 
 /// What requests are answered by.
 #[derive(Debug)]
@@ -172,6 +172,8 @@ pub(super) struct Loader {
     number: u64,
     parts: Parts,
     watched: Subjects,
+    /// Of the files of certs.d.
+    certs_d: [u8; 32],
 }
 
 /// The files of each part.
@@ -225,13 +227,25 @@ impl Loader {
         if all != paths {
             watched.policy = Watched::begin(&all);
         }
+        let certs_d = watch::contents(&configuration.registries.certs_d);
         let verdicts = verdicts_of(&configuration, &metrics);
         let number = 1;
         let generation = generation(number, &configuration, &policy, &verdicts, cluster.as_ref());
         metrics.generation(number);
         let current = Arc::new(Current::new(generation));
         let parts = Parts { current, certificates, status, metrics };
-        Self { source, configuration, engine, cluster, policy, verdicts, number, parts, watched }
+        Self {
+            source,
+            configuration,
+            engine,
+            cluster,
+            policy,
+            verdicts,
+            number,
+            parts,
+            watched,
+            certs_d,
+        }
     }
 
     /// What requests are answered by.
@@ -245,9 +259,7 @@ impl Loader {
         if self.watched.configuration.changed(&configuration_paths(&self.source), pause) {
             swap |= self.reload_configuration();
         }
-        if self.watched.registries.changed(&self.configuration.registries.certs_d, pause)
-            && !self.configuration.registries.certs_d.is_empty()
-        {
+        if self.watched.registries.changed(&self.configuration.registries.certs_d, pause) {
             swap |= self.renew_client();
         }
         if self.watched.policy.changed(&self.policy.paths(&self.configuration), pause) {
@@ -321,6 +333,10 @@ impl Loader {
 
     /// Connections and everything remembered begin anew: they rest on certificates that have changed.
     fn renew_client(&mut self) -> bool {
+        let contents = watch::contents(&self.configuration.registries.certs_d);
+        if std::mem::replace(&mut self.certs_d, contents) == contents {
+            return false;
+        }
         self.verdicts = verdicts_of(&self.configuration, &self.parts.metrics);
         true
     }
@@ -574,4 +590,129 @@ fn hash(
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use guest_policy::reference::Reference;
+
+    use super::*;
+    use crate::engine;
+
+    /// A site with a policy, a key and a folder of registries.d.
+    struct Site {
+        folder: tempfile::TempDir,
+        engine: Engine,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let engine = Engine::new(&engine::Settings::default()).expect("an engine");
+            let site = Self { folder: tempfile::tempdir().expect("a folder"), engine };
+            site.write("policy.json", r#"{"default": [{"type": "reject"}]}"#);
+            site.write("registries.d/a.yaml", "default-docker: {lookaside: 'https://a.example'}\n");
+            site
+        }
+
+        fn write(&self, name: &str, content: &str) {
+            let path = self.folder.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, content).expect("a file");
+        }
+
+        fn source(&self) -> Source {
+            let path = |name| Some(self.folder.path().join(name));
+            let (policy, registries_d) = (path("policy.json"), path("registries.d"));
+            Source { policy, registries_d, ..Source::default() }
+        }
+
+        fn load(&self) -> Loaded {
+            let configuration = self.source().load().expect("a configuration");
+            Loaded::load(&configuration, &self.engine).expect("a policy")
+        }
+
+        fn loader(&self) -> Loader {
+            let source = self.source();
+            let configuration = source.load().expect("a configuration");
+            let certificates = Arc::new(Certificates::for_test());
+            let engine = self.engine.clone();
+            Loader::start(source, configuration, engine, None, certificates, Arc::default())
+        }
+    }
+
+    #[test]
+    fn verdicts_rest_on_files_as_they_were_loaded() {
+        let site = Site::new();
+        let directories = site.load().basis.directories;
+        site.write("registries.d/a.yaml", "nonsense: [");
+        let registries = RegistriesD::load(&directories).expect("what was loaded");
+        let image = Reference::parse_normalized("example.com/a").expect("a name");
+        let store = registries.store(&image, crate::evidence::Access::Read);
+        assert_eq!(store, Some("https://a.example"));
+    }
+
+    #[test]
+    fn hash_names_everything_that_a_verdict_rests_on() {
+        let site = Site::new();
+        let mut hashes = vec![site.load().basis.hash];
+        assert_eq!(hashes[0].len(), 32);
+        assert_eq!(site.load().basis.hash, hashes[0]);
+        site.write("policy.json", r#"{"default": [{"type": "reject"}] }"#);
+        hashes.push(site.load().basis.hash);
+        site.write("registries.d/a.yaml", "default-docker: {lookaside: 'https://b.example'}\n");
+        hashes.push(site.load().basis.hash);
+        let signed = r#"{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "k"}]}"#;
+        site.write("policy.json", signed);
+        hashes.push(site.load().basis.hash);
+        site.write("k", "a key");
+        hashes.push(site.load().basis.hash);
+        hashes.sort();
+        hashes.dedup();
+        assert_eq!(hashes.len(), 5);
+    }
+
+    #[test]
+    fn snapshot_answers_under_the_same_hash_in_the_same_generation() {
+        let site = Site::new();
+        let mut loader = site.loader();
+        let current = Arc::clone(&loader.parts().current);
+        let before = current.get();
+        assert!(!before.snapshot && before.number == 1);
+        loader.snapshot();
+        let after = current.get();
+        assert!(after.snapshot);
+        assert_eq!((after.number, after.loaded), (1, before.loaded));
+        let hash =
+            |generation: &Generation| generation.basis.as_ref().expect("a basis").hash.clone();
+        assert_eq!(hash(&before), hash(&after));
+        // And there is nothing left to do.
+        loader.snapshot();
+        assert!(Arc::ptr_eq(&after, &current.get()));
+    }
+
+    #[test]
+    fn the_same_files_make_no_new_generation() {
+        let site = Site::new();
+        let mut loader = site.loader();
+        let current = Arc::clone(&loader.parts().current);
+        let before = current.get();
+        // They are so young that they are read again.
+        loader.poll(&|_| ());
+        loader.poll(&|_| ());
+        assert!(Arc::ptr_eq(&before, &current.get()));
+        site.write("policy.json", r#"{"default": [{"type": "insecureAcceptAnything"}]}"#);
+        loader.poll(&|_| ());
+        assert_eq!(current.get().number, 2);
+        assert_eq!(before.number, 1);
+    }
+
+    #[test]
+    fn the_same_fault_twice_is_no_news() {
+        let status = Status::default();
+        assert!(status.note("policy", Err("a".to_owned())));
+        assert!(!status.note("policy", Err("a".to_owned())));
+        assert!(status.note("policy", Err("b".to_owned())));
+        assert!(status.note("policy", Ok(())));
+        assert!(!status.note("policy", Ok(())));
+    }
 }

@@ -8,6 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use sha2::{Digest as _, Sha256};
+
+use crate::image::read_limited;
+
 /// Some files, as they were looked at last.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
@@ -43,6 +47,23 @@ impl Watched {
         self.stamp = stamp;
         true
     }
+}
+
+/// Names files and what is in them: another value if any of it is another. One that cannot be read counts as
+/// such.
+pub(super) fn contents(paths: &[PathBuf]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for (path, entry) in Stamp::of(paths).entries {
+        hash.update(path.as_os_str().as_encoded_bytes());
+        if entry.is_none() || path.is_dir() {
+            continue;
+        }
+        match read_limited(&path, MAX_FILE_BYTES) {
+            Ok(content) => hash.update(Sha256::digest(content)),
+            Err(fault) => hash.update(fault.to_string()),
+        }
+    }
+    hash.finalize().into()
 }
 
 /// What the file system says of files.
@@ -125,6 +146,9 @@ const YOUNG: Duration = Duration::from_secs(2);
 /// Folders below a watched one: certs.d has one for each host.
 const MAX_DEPTH: usize = 2;
 
+/// Largest file whose content is looked at: that of a certificate.
+const MAX_FILE_BYTES: usize = 1024 * 1024;
+
 /// Entries of one folder that are looked at: more than a ConfigMap of 1 MiB can hold.
 const MAX_ENTRIES: usize = 4096;
 
@@ -176,6 +200,21 @@ mod tests {
         fs::remove_file(&paths[0]).expect("no file");
         assert!(watched.changed(&paths, &|_| ()));
         assert!(!watched.changed(&paths, &|_| ()));
+    }
+
+    #[test]
+    fn contents_are_another_value_if_anything_is_different() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let paths = [folder.path().to_owned()];
+        let path = folder.path().join("host:5000/ca.crt");
+        let none = contents(&paths);
+        fs::create_dir(path.parent().expect("a folder")).expect("a folder");
+        fs::write(&path, "1").expect("a file");
+        let one = contents(&paths);
+        fs::write(&path, "2").expect("a file");
+        let two = contents(&paths);
+        fs::write(&path, "1").expect("a file");
+        assert!(none != one && one != two && one == contents(&paths));
     }
 
     #[test]
