@@ -2,7 +2,7 @@
 //!
 //! `conformance`: the reference implementation's cases, natively and in the sandbox. `vectors`: what real
 //! tools signed. `sandbox`: hostile input and hostile components. `registry`: lying registries and the
-//! security history. `admission`: reviews in, answers out. `verdicts`: what a server remembers, and for how
+//! security history. `admission`: reviews in, answers out. `serve`: the webhook server over real connections. `verdicts`: what a server remembers, and for how
 //! long. `kubernetes`: the API, and pods' credentials. `cli`: what users type. `docs`: what the pages say is so.
 //! `deploy`: what is applied to a cluster. `telemetry`: metrics and traces as others read them. `real_tools`: gpg,
 //! skopeo, podman, helm and a real registry.
@@ -17,6 +17,7 @@ mod kubernetes;
 mod real_tools;
 mod registry;
 mod sandbox;
+mod serve;
 mod support;
 mod telemetry;
 mod vectors;

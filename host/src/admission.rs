@@ -289,8 +289,8 @@ impl Review {
     }
 }
 
-/// Who and what a request is about; empty where the request does not tell.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a review is about.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct About<'a> {
     /// Of the request.
     pub uid: &'a str,
@@ -298,9 +298,9 @@ pub struct About<'a> {
     pub namespace: &'a str,
     /// Of the object.
     pub kind: &'a str,
-    /// Of the object.
+    /// Of the object; empty if the server is to make one.
     pub name: &'a str,
-    /// Who made the request.
+    /// Who asks the API server.
     pub user: &'a str,
 }
 

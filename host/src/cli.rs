@@ -19,6 +19,7 @@ mod man;
 mod options;
 mod policy;
 mod precompile;
+mod serve;
 mod snapshot;
 mod verify;
 mod webhook_config;
@@ -110,6 +111,7 @@ enum Command {
     Policy(policy::Command),
     #[command(subcommand)]
     Lookaside(lookaside::Command),
+    Serve(serve::Args),
     WebhookConfig(Box<webhook_config::Args>),
     Demo(demo::Args),
     Completions(completions::Args),
@@ -127,6 +129,7 @@ impl Command {
             Self::Inspect(args) => args.run(),
             Self::Policy(command) => command.run(),
             Self::Lookaside(command) => command.run(),
+            Self::Serve(args) => args.run(),
             Self::WebhookConfig(args) => args.run(),
             Self::Demo(args) => args.run(),
             Self::Completions(args) => args.run(),

@@ -11,6 +11,7 @@ use guest_policy::digest::Digest;
 use guest_policy::reference::Reference;
 use guest_policy::verdict::Verdict;
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 use self::clock::Lifetime;
 use self::flights::Flights;
@@ -164,7 +165,8 @@ impl Verdicts {
                 keyring: *keyring.id(),
             };
             let image = image.clone();
-            async move { question.answer(&image).await }
+            let span = tracing::Span::current();
+            async move { question.answer(&image).await }.instrument(span)
         });
         let Some(flight) = flight else {
             let host = image.domain().to_owned();

@@ -71,11 +71,12 @@ fn is_kebab(text: &str) -> bool {
 const PAGE: &str = "docs/reasons.md";
 
 /// The files that give codes, beside those of the policy document.
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     "guest-policy/src/engine.rs",
     "guest-policy/src/openpgp.rs",
     "host/src/decide.rs",
     "host/src/policy.rs",
+    "host/src/serve/unanswered.rs",
 ];
 
 const POLICY: &str = "guest-policy/src/policy";

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     date_time_ymd,
@@ -84,6 +86,12 @@ impl Identity {
         Self { clients_of: Some(authority.issuer.as_ref().der().clone()), ..self }
     }
 
+    /// PEM of certificate and key, for a server in another process.
+    pub(crate) fn pem(&self) -> (String, String) {
+        let certificate = pem("CERTIFICATE", &self.certificate);
+        (certificate, pem("PRIVATE KEY", self.key.secret_der()))
+    }
+
     pub(super) fn server(&self) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -104,6 +112,12 @@ impl Identity {
         let config = builder.with_single_cert(vec![self.certificate.clone()], self.key.clone_key());
         Arc::new(config.expect("a certificate with its key"))
     }
+}
+
+fn pem(kind: &str, der: &[u8]) -> String {
+    let text = BASE64_STANDARD.encode(der);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
 }
 
 fn server_params(names: &[&str], until: i32) -> CertificateParams {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use guest_policy::reference::Reference;
 use guest_policy::scope::{docker_identity, docker_namespaces};
@@ -18,7 +19,7 @@ use crate::image::read_limited;
 use crate::registry::effective_user;
 
 /// The merged configuration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct RegistriesD {
     default: Option<Section>,
     docker: BTreeMap<String, Section>,
@@ -32,6 +33,9 @@ impl RegistriesD {
     ///
     /// A directory or file cannot be read, is not valid, or contradicts another one.
     pub fn load(directories: &Directories) -> Result<Self, RegistriesDError> {
+        if let Directories::Loaded(loaded) = directories {
+            return Ok(Self::clone(loaded));
+        }
         let mut merged = Self { unconfigured: default_store(), ..Self::default() };
         let mut default_from = None;
         let mut docker_from: BTreeMap<String, PathBuf> = BTreeMap::new();
@@ -121,7 +125,7 @@ impl RegistriesD {
 }
 
 /// One entry of registries.d.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub struct Section {
     /// Where signatures are read, and written if nothing else is said.
@@ -160,13 +164,16 @@ pub enum Access {
 }
 
 /// Where the files of registries.d are.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Directories {
     /// One directory, which need not exist.
     Explicit(PathBuf),
     /// The layers of the system and the user: a file in a later one replaces the file of the same name in
     /// all earlier ones.
     Layers(Vec<PathBuf>),
+    /// They were read, and are not read again: for servers, whose answers of one generation rest on the same
+    /// files.
+    Loaded(Arc<RegistriesD>),
 }
 
 impl Directories {
@@ -200,6 +207,7 @@ impl Directories {
         let directories = match self {
             Self::Explicit(directory) => std::slice::from_ref(directory),
             Self::Layers(directories) => directories.as_slice(),
+            Self::Loaded(_) => &[],
         };
         let mut files = BTreeMap::new();
         for directory in directories {

@@ -14,6 +14,8 @@ use guest_policy::reference::Reference;
 use guest_policy::verdict::{Outcome, Reason, Verdict};
 use sha2::Digest as _;
 
+use tracing::Instrument as _;
+
 use super::clock::Lifetime;
 use super::memory::{Answer, AnswerRef, Content, Gathered, Key, Top};
 use super::{Basis, Inner, MultiArch};
@@ -273,7 +275,11 @@ impl Question {
         }
         let (started, now) = (Instant::now(), clock.now());
         let evidence = Arc::clone(&found.gathered.evidence);
-        let verdict = sandbox.evaluate(subject, &top.digest, evidence, now.unix).await?;
+        metrics.sandbox_in_use(1);
+        let evaluating = sandbox.evaluate(subject, &top.digest, evidence, now.unix);
+        let verdict = evaluating.instrument(tracing::info_span!("evaluate")).await;
+        metrics.sandbox_in_use(-1);
+        let verdict = verdict?;
         metrics.stage(Stage::Evaluate, started.elapsed());
         let lifetime = self.lifetime(&verdict);
         let judged = Judged { verdict: Arc::new(verdict), lifetime };
@@ -297,7 +303,9 @@ impl Question {
             return Ok(known);
         }
         let (question, name) = (self.clone(), name.clone());
-        let fetch = || async move { question.fetch_top(&name).await.map_err(Arc::new) };
+        let span = tracing::Span::current();
+        let fetch =
+            || async move { question.fetch_top(&name).await.map_err(Arc::new) }.instrument(span);
         let flight = self.inner.resolutions.join(key, usize::MAX, fetch);
         landed(flight).await
     }
@@ -307,7 +315,8 @@ impl Question {
         let pass = self.enter(name).await?;
         let started = Instant::now();
         let image = ImageName::Docker { reference: name.clone() };
-        let resolved = image.resolve(&self.client, None, &PlatformSelection::Index).await?;
+        let resolving = image.resolve(&self.client, None, &PlatformSelection::Index);
+        let resolved = resolving.instrument(tracing::info_span!("resolve")).await?;
         drop(pass);
         metrics.stage(Stage::Resolve, started.elapsed());
         let empty = || Failure::EmptyIndex { image: image.to_string() };
@@ -355,9 +364,13 @@ impl Question {
             Some(known) => known,
             None => {
                 let (question, name, at) = (self.clone(), name.clone(), key.clone());
-                let gather = || async move {
-                    let gathered = question.gather(&name, image, &registries, at).await;
-                    gathered.map_err(Arc::new)
+                let span = tracing::Span::current();
+                let gather = || {
+                    async move {
+                        let gathered = question.gather(&name, image, &registries, at).await;
+                        gathered.map_err(Arc::new)
+                    }
+                    .instrument(span)
                 };
                 landed(gathering.join(key.clone(), usize::MAX, gather)).await?
             }
@@ -375,7 +388,8 @@ impl Question {
         let Inner { memory, clock, metrics, settings, .. } = &*self.inner;
         let pass = self.enter(name).await?;
         let started = Instant::now();
-        let signatures = evidence::signatures(&image, &self.client, registries).await?;
+        let gathering = evidence::signatures(&image, &self.client, registries);
+        let signatures = gathering.instrument(tracing::info_span!("evidence")).await?;
         drop(pass);
         metrics.stage(Stage::Evidence, started.elapsed());
         let Resolved { manifest, index, .. } = image;

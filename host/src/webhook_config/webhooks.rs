@@ -226,22 +226,6 @@ pub const RESOURCES: [(&str, &[&str]); 3] = [
     ("batch", &["cronjobs", "jobs"]),
 ];
 
-#[cfg(test)]
-mod tests {
-    use super::RESOURCES;
-    use crate::admission::KINDS;
-
-    #[test]
-    fn every_kind_that_names_images_is_asked_about() {
-        for kind in KINDS {
-            let asked = RESOURCES.iter().any(|(group, resources)| {
-                *group == kind.group && resources.contains(&kind.resource)
-            });
-            assert!(asked, "{}", kind.resource);
-        }
-    }
-}
-
 /// What a cluster needs to recover, the network and DNS of everything else, starts here. Whoever may create
 /// pods in it has the cluster anyway.
 const RECOVERY_NAMESPACE: &str = "kube-system";
@@ -338,5 +322,15 @@ mod tests {
         let expected =
             [("argoproj.io", vec!["rollouts"]), ("tekton.dev", vec!["pipelines", "tasks"])];
         assert_eq!(webhooks.custom_rules(), expected);
+    }
+
+    #[test]
+    fn every_kind_that_names_images_is_asked_about() {
+        for kind in crate::admission::KINDS {
+            let asked = RESOURCES.iter().any(|(group, resources)| {
+                *group == kind.group && resources.contains(&kind.resource)
+            });
+            assert!(asked, "{}", kind.resource);
+        }
     }
 }
