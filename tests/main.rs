@@ -2,10 +2,11 @@
 //!
 //! `conformance`: the reference implementation's cases, natively and in the sandbox. `vectors`: what real
 //! tools signed. `sandbox`: hostile input and hostile components. `registry`: lying registries and the
-//! security history. `admission`: reviews in, answers out. `serve`: the webhook server over real connections. `verdicts`: what a server remembers, and for how
-//! long. `kubernetes`: the API, and pods' credentials. `cli`: what users type. `docs`: what the pages say is so.
-//! `deploy`: what is applied to a cluster. `telemetry`: metrics and traces as others read them. `real_tools`: gpg,
-//! skopeo, podman, helm and a real registry.
+//! security history. `admission`: reviews in, answers out. `verdicts`: what a server remembers, and for how
+//! long. `kubernetes`: the API, and pods' credentials. `serve`, `webhook`: the server over real connections, as an
+//! administrator and as a cluster meets it. `telemetry`: metrics and traces as others read them. `cli`: what users
+//! type. `docs`: what the pages say is so. `deploy`: what is applied to a cluster. `real_tools`: gpg, skopeo, podman,
+//! helm and a real registry.
 
 mod admission;
 mod cli;
@@ -22,3 +23,4 @@ mod support;
 mod telemetry;
 mod vectors;
 mod verdicts;
+mod webhook;

@@ -71,6 +71,11 @@ impl Server {
         self.shared.lock().scripts.insert(path.into(), script);
     }
 
+    /// Answer every path that has no script of its own.
+    pub(crate) fn otherwise(&self, script: impl FnMut(&Recorded) -> Answer + Send + 'static) {
+        self.shared.lock().otherwise = Some(Box::new(script));
+    }
+
     /// Answer a path the same way every time.
     pub(crate) fn always(&self, path: impl Into<String>, answer: Answer) {
         self.on(path, move |_| answer.clone());
@@ -303,6 +308,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     scripts: HashMap<String, Script>,
+    otherwise: Option<Script>,
     requests: Vec<Recorded>,
     connections: usize,
 }
@@ -315,7 +321,8 @@ impl Shared {
     fn answer(&self, request: Recorded) -> Answer {
         let mut state = self.lock();
         state.requests.push(request.clone());
-        let answer = match state.scripts.get_mut(&request.path) {
+        let State { scripts, otherwise, .. } = &mut *state;
+        let answer = match scripts.get_mut(&request.path).or(otherwise.as_mut()) {
             Some(script) => script(&request),
             None => Answer::status(404),
         };
