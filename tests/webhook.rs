@@ -131,7 +131,7 @@ impl Webhook {
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 for scheme in ["https://", "http://"] {
-                    if line.contains("listening")
+                    if line.contains(" on http")
                         && let Some((_, rest)) = line.split_once(scheme)
                     {
                         let end = rest.find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)));
@@ -228,7 +228,10 @@ async fn post(
 ) -> Result<(u16, Value), String> {
     let request = client.post(format!("https://{host}{path}"));
     let request = request.header("content-type", "application/json").body(document);
-    let response = request.send().await.map_err(|error| format!("{error:?}"))?;
+    let response = request.send().await.map_err(|error| {
+        let stage = if error.is_connect() { "connect" } else { "request" };
+        format!("{stage}: {error:?}")
+    })?;
     let status = response.status().as_u16();
     let body = response.bytes().await.map_err(|error| format!("{error:?}"))?;
     let answer = serde_json::from_slice(&body);

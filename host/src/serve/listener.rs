@@ -128,7 +128,9 @@ async fn http1(
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service_fn(answer));
-    see_to_its_end(connection, &activity, stop).await;
+    // A request may be on its way, and HTTP/1.1 has no way of telling the client in time. The answers of a
+    // server that is about to end close their connections themselves.
+    see_to_its_end(connection, &activity, stop, LINGER).await;
 }
 
 async fn http2<S>(stream: S, service: Arc<Service>, peer: Peer, stop: watch::Receiver<bool>)
@@ -145,7 +147,7 @@ where
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_LIST_BYTES)
         .serve_connection(TokioIo::new(stream), service_fn(answer));
-    see_to_its_end(connection, &activity, stop).await;
+    see_to_its_end(connection, &activity, stop, Duration::ZERO).await;
 }
 
 /// What answers the requests of a connection, and keeps count of them.
@@ -167,15 +169,16 @@ fn answering(
 type Answering =
     std::pin::Pin<Box<dyn Future<Output = Result<super::routes::Answer, Infallible>> + Send>>;
 
-/// Let a connection live as long as it is of use.
+/// Let a connection live as long as it is of use, and for `rest` when the server stops.
 async fn see_to_its_end<C: GracefulConnection>(
     connection: C,
     activity: &Activity,
     mut stop: watch::Receiver<bool>,
+    rest: Duration,
 ) {
     let mut connection = pin!(connection);
     let mut look = pin!(sleep(FIRST_REQUEST_TIMEOUT));
-    let mut ending = false;
+    let (mut stopping, mut ending) = (false, false);
     loop {
         tokio::select! {
             // What went wrong is the client's affair, which it knows.
@@ -184,17 +187,16 @@ async fn see_to_its_end<C: GracefulConnection>(
                 if ending && activity.idle_since(LINGER) {
                     return;
                 }
-                if !ending && activity.is_over() {
+                if !ending && (stopping || activity.is_over()) {
                     ending = true;
                     connection.as_mut().graceful_shutdown();
                 }
                 let pause = if ending { LINGER } else { IDLE_CHECK };
                 look.as_mut().reset(Instant::now() + pause);
             }
-            _ = stop.wait_for(|stop| *stop), if !ending => {
-                ending = true;
-                connection.as_mut().graceful_shutdown();
-                look.as_mut().reset(Instant::now() + LINGER);
+            _ = stop.wait_for(|stop| *stop), if !stopping => {
+                stopping = true;
+                look.as_mut().reset(Instant::now() + rest);
             }
         }
     }
