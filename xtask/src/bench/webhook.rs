@@ -347,7 +347,11 @@ impl Laboratory {
             if number > 0 {
                 link_repository(&repositories, number, &image.digest)?;
             }
-            image.write_lookaside(&store, &format!("cold/r{number}"), &[signature.clone()])?;
+            image.write_lookaside(
+                &store,
+                &format!("cold/r{number}"),
+                std::slice::from_ref(&signature),
+            )?;
         }
         let lookaside = lookaside::Server::start(&store)?;
         let store = Proxy::start(lookaside.url().trim_start_matches("http://"))?;
