@@ -22,6 +22,7 @@ use crate::support::tls::Authority;
 
 mod hostile;
 mod load;
+mod pull_secrets;
 mod real;
 mod reviews;
 
@@ -101,6 +102,9 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
         command.args(["serve", "--config"]).arg(self.path("config.yaml"));
         command.env_remove("HTTP_PROXY").env_remove("http_proxy").env_remove("KUBECONFIG");
+        if self.path("kubeconfig").exists() {
+            command.env("KUBECONFIG", self.path("kubeconfig"));
+        }
         command.envs(self.environment.iter().cloned());
         Webhook::run(&mut command, &self.authority.pem())
     }

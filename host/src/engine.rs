@@ -66,25 +66,22 @@ impl Engine {
     /// processor, and write the code into `folder`, where [`Places::packaged`] finds it. Returns the paths of
     /// the files.
     pub fn precompile(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
-        Self::precompile_with(&configuration::engine(None).map_err(bug)?, folder)
-    }
-
-    /// As [`Self::precompile`], for every processor of this machine's architecture: somewhat slower code,
-    /// and the same on whichever machine it is made.
-    pub fn precompile_portably(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
-        Self::precompile_with(&configuration::portable().map_err(bug)?, folder)
-    }
-
-    fn precompile_with(
-        engine: &wasmtime::Engine,
-        folder: &Path,
-    ) -> Result<Vec<PathBuf>, EngineError> {
+        let engine = configuration::engine(None).map_err(bug)?;
         let (_, instrumented) = snapshot::instrument(EMBEDDED).map_err(bug)?;
         let sha256 = artifact::sha256(&instrumented);
         [(EMBEDDED, EMBEDDED_SHA256), (&instrumented, &sha256)]
             .into_iter()
-            .map(|(wasm, sha256)| artifact::precompile(engine, wasm, sha256, folder).map_err(bug))
+            .map(|(wasm, sha256)| artifact::precompile(&engine, wasm, sha256, folder).map_err(bug))
             .collect()
+    }
+
+    /// As [`Self::precompile`], for every processor of this machine's architecture: somewhat slower code,
+    /// and the same on whichever machine it is made. The form that snapshots are taken of is left out: its
+    /// code is not the same every time.
+    pub fn precompile_portably(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
+        let engine = configuration::portable().map_err(bug)?;
+        let path = artifact::precompile(&engine, EMBEDDED, EMBEDDED_SHA256, folder);
+        Ok(vec![path.map_err(bug)?])
     }
 
     fn assemble(
@@ -103,6 +100,7 @@ impl Engine {
             },
             slots: settings.slots.map(Slots::new),
             places: settings.places.clone(),
+            apart: settings.apart.clone(),
             instrumented: OnceLock::new(),
             engine,
             origin,
@@ -181,27 +179,20 @@ impl Engine {
     }
 
     /// Load a policy for a server: the loaded state is snapshotted into the component and compiled
-    /// (about a second), so that an evaluation pays nothing for it.
+    /// (about a second), so that an evaluation pays nothing for it. The work, which takes more than 100 MiB
+    /// for a moment, is that of the process that [`Settings::apart`] names, or of this one.
     pub fn load_snapshot(&self, document: &[u8], files: &[KeyFile]) -> Result<Policy, LoadError> {
-        let wasm = self.snapshot(document, files)?;
-        let component = Component::from_binary(&self.inner.engine, &wasm).map_err(bug)?;
-        self.of_snapshot(&component)
+        let engine = &self.inner.engine;
+        let component = match &self.inner.apart {
+            Some(program) => apart::component(engine, program, document, files),
+            None => Component::from_binary(engine, &self.snapshot(document, files)?),
+        };
+        let state = State::Snapshot(link(engine, &component.map_err(bug)?)?);
+        Ok(Policy { inner: Arc::new(Loaded { engine: self.clone(), state }) })
     }
 
-    /// As [`Engine::load_snapshot`], with the work done by a process of its own, whose memory (more than
-    /// 100 MiB for a moment) is gone when it ends. The process runs this executable's hidden command
-    /// `snapshot`, whose side of it is [`Engine::serve_snapshot`].
-    pub fn load_snapshot_apart(
-        &self,
-        document: &[u8],
-        files: &[KeyFile],
-    ) -> Result<Policy, LoadError> {
-        let component = apart::component(&self.inner.engine, document, files).map_err(bug)?;
-        self.of_snapshot(&component)
-    }
-
-    /// Do what [`Engine::load_snapshot_apart`] asks for: read it from `input`, write compiled code to
-    /// `output`.
+    /// Do what [`Engine::load_snapshot`] asks of a process of its own: read it from `input`, write compiled
+    /// code to `output`.
     pub fn serve_snapshot(input: impl Read, output: impl Write) -> Result<(), LoadError> {
         let (document, files) = apart::asked(input).map_err(|error| bug(error.into()))?;
         let engine = Self::new(&Settings { slots: None, ..Settings::default() })?;
@@ -225,11 +216,6 @@ impl Engine {
         // The whole memory is read out in one call.
         live.store.set_hostcall_fuel(budget.memory);
         Ok(snapshot::take(&context, &mut live.store, instance).map_err(bug)?)
-    }
-
-    fn of_snapshot(&self, component: &Component) -> Result<Policy, LoadError> {
-        let state = State::Snapshot(link(&self.inner.engine, component)?);
-        Ok(Policy { inner: Arc::new(Loaded { engine: self.clone(), state }) })
     }
 
     /// The instrumented form of the component, compiled at its first use.
@@ -380,11 +366,14 @@ pub struct Settings {
     pub places: Places,
     /// What advances the time that deadlines are measured in.
     pub ticks: Ticks,
+    /// The program whose hidden command `snapshot` takes and compiles snapshots in a process of its own;
+    /// without it this process does.
+    pub apart: Option<PathBuf>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { slots: None, places: Places::of_this_process(), ticks: Ticks::Clock }
+        Self { slots: None, places: Places::of_this_process(), ticks: Ticks::Clock, apart: None }
     }
 }
 
@@ -465,6 +454,7 @@ struct Inner {
     wasm: Cow<'static, [u8]>,
     origin: Origin,
     places: Places,
+    apart: Option<PathBuf>,
     pre: WorldPre<Limiter>,
     instrumented: OnceLock<InstancePre<Limiter>>,
     ticker: Option<Ticker>,

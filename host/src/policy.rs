@@ -101,7 +101,7 @@ impl PolicyFile {
     ///
     /// As [`PolicyFile::load`].
     pub fn load_snapshot(&self, engine: &Engine, keys: &[KeyFile]) -> Result<Policy, PolicyError> {
-        engine.load_snapshot_apart(&self.document, keys).map_err(|error| self.unloaded(error))
+        engine.load_snapshot(&self.document, keys).map_err(|error| self.unloaded(error))
     }
 
     /// Every mistake: errors, then warnings. With `keys`, the key files are opened and looked at, too.

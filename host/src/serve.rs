@@ -16,6 +16,7 @@ mod watch;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -328,7 +329,9 @@ async fn cluster(
 fn engine(workers: usize, metrics: &Metrics) -> Result<Engine, EngineError> {
     let slots = (workers * 2).max(MIN_SLOTS);
     metrics.sandbox_slots(slots);
-    Engine::new(&engine::Settings { slots: Some(slots), ..engine::Settings::default() })
+    // By this name the very file that this process runs is found, whatever lies under its path now.
+    let apart = Some(PathBuf::from("/proc/self/exe"));
+    Engine::new(&engine::Settings { slots: Some(slots), apart, ..engine::Settings::default() })
 }
 
 /// Seconds since 1970-01-01 UTC.

@@ -97,3 +97,35 @@ fn is_patch(file: &str) -> bool {
 }
 
 const FOLDER: &str = "deploy/manifests";
+
+/// The configuration and policy that are installed are ones that the server starts with.
+#[test]
+fn configuration_and_policy_of_the_manifests_can_be_used() {
+    let data = |file: &str, key: &str| {
+        let yaml = read(&format!("deploy/manifests/server/{file}"));
+        let found = documents(&yaml)
+            .iter()
+            .find_map(|document| document["data"][key].as_str().map(str::to_owned));
+        found.expect("the file")
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        lab::write(&path, text).expect("a file");
+        path
+    };
+    let config = write("config.yaml", &data("configuration.yaml", "config.yaml"));
+    let policy = write("policy.json", &data("policy.yaml", "policy.json"));
+    let registries = folder.path().join("registries.d");
+    std::fs::create_dir(&registries).expect("a folder");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["serve", "--check", "--config"])
+        .arg(config)
+        .arg("--policy")
+        .arg(policy)
+        .arg("--registries-d")
+        .arg(registries)
+        .output()
+        .expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -404,7 +404,7 @@ fn engine_of(impostor: &Impostor<'_>) -> Result<Engine, EngineError> {
 }
 
 fn settings() -> Settings {
-    Settings { slots: Some(2), places: Places::default(), ticks: Ticks::Manual }
+    Settings { slots: Some(2), places: Places::default(), ticks: Ticks::Manual, apart: None }
 }
 
 fn evaluate(policy: &Policy, now: u64) -> Result<Verdict, EngineError> {

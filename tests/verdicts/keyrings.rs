@@ -13,7 +13,8 @@ async fn what_one_keyring_fetched_is_fetched_again_for_another() {
         let ask = Ask { image, keyring: Arc::clone(keyring), deadline };
         bench.verdicts.decide(&bench.basis, ask).await
     };
-    let another = Keyring::from_docker_configs([("theirs", br#"{"auths":{}}"#)]);
+    let another =
+        Keyring::from_docker_configs([("theirs", br#"{"auths":{"127.0.0.1":{"auth":"YTpi"}}}"#)]);
     let another = another.expect("a keyring");
     let (mine, theirs) = (Arc::new(Keyring::default()), Arc::new(another));
     assert_allows(&ask(&mine).await, &digest);

@@ -1,10 +1,11 @@
 //! Snapshots taken and compiled by a process of its own.
 //!
-//! The process is this executable again. What it is asked goes through a pipe as JSON, and the compiled
+//! The process is that of the program again. What it is asked goes through a pipe as JSON, and the compiled
 //! code comes back in a file that has no name and lies in memory: it is mapped as it is, and never copied.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,14 +21,14 @@ use super::artifact;
 /// The policy as a component, from a process of its own.
 pub(super) fn component(
     engine: &Engine,
+    program: &Path,
     document: &[u8],
     files: &[KeyFile],
 ) -> wasmtime::Result<Component> {
     let asked = serde_json::to_vec(&Asked { document: document.into(), files: files.into() })?;
     // By this name the very file that this process runs is found, whatever lies under its path now.
     let code = File::from(rustix::fs::memfd_create("countersign-policy", MemfdFlags::CLOEXEC)?);
-    // By this name the very file that this process runs is found, whatever lies under its path now.
-    let child = Command::new("/proc/self/exe")
+    let child = Command::new(program)
         .arg("snapshot")
         // Threads that compile at the same time cost memory, and a server's processors are wanted elsewhere.
         .env("RAYON_NUM_THREADS", "1")

@@ -113,7 +113,7 @@ pub(super) fn deserialize(engine: &Engine, file: &File) -> wasmtime::Result<Comp
     // or to this process's user and that nobody else may write to them; this program writes such files
     // only with `store` and `precompile`, whole, and never into one that exists under its name.
     // `apart::component` has made the file, in memory and without a name, and given it to a process of
-    // this very executable alone, which has ended well.
+    // its own executable alone, as the server names it, which has ended well.
     // Wasmtime itself refuses the output of another version or for another processor.
     unsafe { Component::deserialize_file(engine, path) }
 }

@@ -217,8 +217,9 @@ fn not_ended(bundle: &str, now: i64) -> String {
     bundle.split_inclusive(end).filter(good).collect()
 }
 
-/// How often a replica looks whether another one has renewed, and whether what it published is still there.
-const CHECK_EVERY: Duration = Duration::from_secs(600);
+/// How often a replica looks whether another one has renewed, and whether what it published is still there: a webhook
+/// configuration that is applied, or applied again, gets its authority within this time, and fails closed until then.
+const CHECK_EVERY: Duration = Duration::from_secs(15);
 
 /// Until the next attempt after one that failed.
 const TRY_AGAIN: Duration = Duration::from_secs(10);

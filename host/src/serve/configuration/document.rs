@@ -185,7 +185,7 @@ pub(super) enum MultiArch {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Cache {
-    /// Most bytes of all that is remembered.
+    /// Most bytes of all that is remembered. The process takes about twice as many when that is full.
     pub(super) memory: Size,
     /// How long an allow is served again; never longer than its signatures hold.
     pub(super) allow: Period,
@@ -202,7 +202,7 @@ pub(super) struct Cache {
 impl Default for Cache {
     fn default() -> Self {
         Self {
-            memory: Size(64 << 20),
+            memory: Size(32 << 20),
             allow: Period(Duration::from_secs(300)),
             deny: Period(Duration::from_secs(10)),
             error: Period(Duration::from_secs(2)),
