@@ -163,6 +163,15 @@ pub(super) fn patch(answer: &Value) -> Vec<Value> {
     serde_json::from_slice(&patch).expect("a list of operations")
 }
 
+#[test]
+fn policy_is_compiled_in_a_process_of_its_own() {
+    let setup = Setup::new();
+    let webhook = setup.start();
+    webhook.wait_until("a snapshot", |webhook| {
+        webhook.get("/readyz?verbose").1.contains("(snapshot)")
+    });
+}
+
 /// Complaint 8: what is remembered is bounded, and the server says how much it is.
 #[test]
 fn metrics_tell_of_decisions() {

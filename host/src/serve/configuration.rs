@@ -707,7 +707,7 @@ mod tests {
             let configuration = load(text).expect(text);
             assert_eq!(configuration.listen.port(), 8443);
             assert_eq!(configuration.deadline.margin, Duration::from_millis(300));
-            assert_eq!(configuration.verdicts.memory, 64 << 20);
+            assert_eq!(configuration.verdicts.memory, 32 << 20);
             assert_eq!(configuration.rules.otherwise.mode, admission::Mode::Enforce);
             assert!(!configuration.rules.otherwise.admit_on_error);
         }

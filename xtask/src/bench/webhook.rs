@@ -26,6 +26,14 @@ use super::Row;
 /// Measure the server `binary`. In a `smoke` run everything is done, and nothing for long.
 pub(super) fn measure(binary: &Path, smoke: bool) -> Result<Vec<Row>> {
     let extent = if smoke { Extent::SMOKE } else { Extent::FULL };
+    // This process and what it starts, but for the server, is not to disturb it.
+    pin_to(GENERATOR)?;
+    let rows = measure_all(binary, extent);
+    pin_to(EVERYTHING)?;
+    rows
+}
+
+fn measure_all(binary: &Path, extent: Extent) -> Result<Vec<Row>> {
     let lab = Laboratory::set_up(binary, extent.images)?;
     let mut rows = Vec::new();
     rows.push(start(&lab, extent)?);
@@ -692,6 +700,14 @@ fn certificate(folder: &Path) -> Result<()> {
     lab::run(&mut openssl).map(drop)
 }
 
+/// Let this process run on these processors alone.
+fn pin_to(processors: &str) -> Result<()> {
+    let id = std::process::id().to_string();
+    let mut taskset = Command::new("taskset");
+    taskset.args(["--all-tasks", "--cpu-list", "--pid", processors, &id]);
+    lab::run(&mut taskset).map(drop)
+}
+
 /// `HOST:PORT` after a scheme, if the line has one.
 fn address_after(line: &str, scheme: &str) -> Option<String> {
     let (_, rest) = line.split_once(scheme)?;
@@ -725,3 +741,6 @@ const SERVER: &str = "0";
 
 /// The processor of everything else.
 const GENERATOR: &str = "1";
+
+/// As it was before.
+const EVERYTHING: &str = "0-1";
