@@ -53,6 +53,8 @@ fn covers(scope: &str, image: &Reference) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::{Mode, Mutation};
     use super::*;
 
@@ -102,6 +104,33 @@ mod tests {
         assert_eq!(rules.treatment("prod", Some(&reference("example.com/a"))), rules.otherwise);
         // What is no name is in no scope.
         assert_eq!(rules.treatment("prod", None), rules.otherwise);
+    }
+
+    proptest! {
+        /// Security history, row 1 (Portieris PR #514): a pattern for a host was found inside of a path.
+        #[test]
+        fn row_1_host_of_a_scope_is_never_found_in_a_path(
+            host in "[a-z]{1,8}\\.example\\.com(:[1-9][0-9]{1,3})?",
+            path in "[a-z]{1,5}",
+        ) {
+            let bare = host.split(':').next().expect("a host");
+            let hidden = [
+                format!("evil.test/{bare}/{path}"),
+                format!("evil.test/x/{bare}/{path}"),
+                format!("{bare}.evil.test/{path}"),
+                format!("evil-{bare}/{path}"),
+            ];
+            let own = reference(&format!("{host}/{path}:1"));
+            for scope in [host.clone(), format!("{host}/{path}")] {
+                prop_assert!(covers(&scope, &own));
+                for image in &hidden {
+                    prop_assert!(!covers(&scope, &reference(image)), "{} {}", scope, image);
+                }
+            }
+            for image in &hidden[..3] {
+                prop_assert!(!covers("*.example.com", &reference(image)), "{}", image);
+            }
+        }
     }
 
     #[test]

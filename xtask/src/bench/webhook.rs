@@ -97,7 +97,7 @@ struct Extent {
 
 impl Extent {
     const FULL: Self = Self {
-        images: 32_000,
+        images: 70_000,
         seconds: 5,
         starts: 11,
         settle: Duration::from_secs(5),
@@ -105,7 +105,7 @@ impl Extent {
         distinct: 20_000,
     };
     const SMOKE: Self = Self {
-        images: 5_000,
+        images: 14_000,
         seconds: 1,
         starts: 1,
         settle: Duration::from_secs(1),
@@ -160,9 +160,9 @@ fn cached(lab: &Laboratory, server: &Server, extent: Extent) -> Result<Vec<Row>>
 /// (b) Images that nobody asked about before.
 fn cold(lab: &Laboratory, server: &Server, extent: Extent) -> Result<Vec<Row>> {
     let before = lab.requests();
-    let one = lab.load_cold(server, 1, extent.seconds, 800)?;
+    let one = lab.load_cold(server, 1, extent.seconds, 3000)?;
     let requests = (lab.requests() - before) as f64 / one.requests as f64;
-    let eight = lab.load_cold(server, 8, extent.seconds, 2400)?;
+    let eight = lab.load_cold(server, 8, extent.seconds, 4000)?;
     Ok(vec![
         latency("webhook-cold-p50", "(b) cold image, p50 at 1 client", one.p50, Some(19.0), 10.0),
         Row {
@@ -199,7 +199,7 @@ fn slow(lab: &Laboratory, server: &Server, extent: Extent) -> Result<Vec<Row>> {
 
 /// (b) The latency of cold images of one registry, while another one accepts connections and says nothing.
 fn hung(lab: &Laboratory, server: &Server, extent: Extent) -> Result<Row> {
-    let quiet = lab.load_cold(server, 1, extent.seconds, 800)?;
+    let quiet = lab.load_cold(server, 1, extent.seconds, 3000)?;
     let hung = TcpListener::bind("127.0.0.1:0")?;
     let prefix = format!("{}/hung/r", hung.local_addr()?);
     let script = lab.script_of_distinct("hung.lua", &prefix, 0, u64::MAX / 2)?;
@@ -207,7 +207,7 @@ fn hung(lab: &Laboratory, server: &Server, extent: Extent) -> Result<Row> {
     let disturbed = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| wrk::load(&url, &script, 16, seconds, GENERATOR));
         std::thread::sleep(Duration::from_millis(500));
-        let disturbed = lab.load_cold(server, 1, extent.seconds, 800);
+        let disturbed = lab.load_cold(server, 1, extent.seconds, 3000);
         // Nobody waits for the answers: none came before the end.
         drop(waiting.join());
         disturbed
