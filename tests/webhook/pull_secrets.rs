@@ -39,7 +39,10 @@ fn private_image_is_judged_with_the_pod_s_own_pull_secret() {
     broken["request"]["object"]["spec"]["imagePullSecrets"] = json!([{"name": "forbidden"}]);
     let (allowed, words) = webhook.validate(&broken);
     assert!(!allowed && words.contains("forbidden"), "{words}");
-    assert!(webhook.log().contains("pull-secrets-unreadable"), "{}", webhook.log());
+    // The log is read by another thread.
+    webhook.wait_until("a line of the log", |webhook| {
+        webhook.log().contains("pull-secrets-unreadable")
+    });
 
     for request in api.server.requests() {
         assert_eq!(request.method, "GET", "{request:?}");
