@@ -46,14 +46,30 @@ fn certificates_and_policy_swapped_under_load_fail_no_request() {
     }
     let last = document(SWAPS + 1);
     swap(&policy, SWAPS + 1, &last);
-    webhook.wait_until("the last policy", |webhook| {
+    webhook.wait_until("a later generation", |webhook| {
         let (_, text) = webhook.get("/readyz?verbose");
-        !text.contains("generation: 1\n") && webhook.log().contains("generation")
+        text.contains("generation ") && !text.contains("generation 1,")
     });
+    // The first load of a policy counts, that of a certificate does not.
+    for (what, first) in [("certificate", 0), ("policy", 1)] {
+        webhook.wait_until("a reload", |webhook| reloads(webhook, what) > first);
+    }
     let (answered, failed) = load.end(&webhook);
     assert!(failed.is_empty(), "{} of {answered} failed: {:?}", failed.len(), failed.first());
     assert!(answered > 0);
     assert_eq!(webhook.get("/readyz").0, 200);
+}
+
+/// How often something was loaded.
+fn reloads(webhook: &Webhook, what: &str) -> u64 {
+    let (_, text) = webhook.get("/metrics");
+    let of_what = |line: &&str| {
+        line.starts_with("countersign_reloads_total{")
+            && line.contains(&format!("\"{what}\""))
+            && line.contains("\"loaded\"")
+    };
+    let line = text.lines().find(of_what);
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
 }
 
 #[test]
