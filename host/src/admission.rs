@@ -103,10 +103,11 @@ pub enum Mutation {
 /// What is done about objects that a controller made from a parent.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Children {
-    /// If the parent's own controller asks, images that carry a digest were judged with the parent.
-    #[default]
+    /// If the parent's own controller asks, images that carry a digest are taken to be the parent's, which were
+    /// judged. Whatever else changes pods may have added one that the parent never had.
     Believe,
     /// They are judged like everything else.
+    #[default]
     Verify,
 }
 

@@ -307,10 +307,11 @@ pub(super) enum Mutation {
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Children {
-    /// If the parent's own controller asks, images with a digest were judged with the parent.
-    #[default]
+    /// If the parent's own controller asks, images with a digest are taken to be the parent's, which were judged.
+    /// Other webhooks that change pods may have added one that the parent never had.
     Believe,
     /// They are judged like everything else.
+    #[default]
     Verify,
 }
 
