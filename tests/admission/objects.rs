@@ -214,6 +214,14 @@ fn object_that_cannot_be_read_is_refused() {
     let mut other = pod(&["good.example.com/a:1"]);
     other["request"]["kind"]["kind"] = json!("Widget");
     assert!(!allowed(&ask(Endpoint::Mutate, &other, &Rules::default()).0));
+    // Its kind before Kubernetes 1.22, which has the images elsewhere.
+    let mut ephemeral = other.clone();
+    ephemeral["request"]["kind"]["kind"] = json!("EphemeralContainers");
+    ephemeral["request"]["subResource"] = json!("ephemeralcontainers");
+    assert!(!allowed(&ask(Endpoint::Mutate, &ephemeral, &Rules::default()).0));
+    let mut scale = other;
+    scale["request"]["subResource"] = json!("eviction");
+    assert!(allowed(&ask(Endpoint::Mutate, &scale, &Rules::default()).0));
     // A pod names its images, a template need not.
     let (answer, _) = ask(Endpoint::Mutate, &pod(&[""]), &Rules::default());
     assert!(!allowed(&answer), "{answer}");

@@ -161,8 +161,11 @@ impl Held {
         };
         if request.kind.kind != kind.kind {
             return match request.sub_resource.as_deref() {
-                // `scale`, `eviction`, `binding` and others have kinds of their own, none with images.
-                Some(name) if !name.is_empty() => Self::Nothing("the subresource names no images"),
+                // `scale`, `eviction`, `binding` and others have kinds of their own, none with images. Ephemeral
+                // containers once had one with images (before Kubernetes 1.22), which is not read here.
+                Some(name) if !name.is_empty() && name != "ephemeralcontainers" => {
+                    Self::Nothing("the subresource names no images")
+                }
                 _ => Self::Unreadable(format!(
                     "expected an object of kind {}, found {:?}",
                     kind.kind, request.kind.kind
