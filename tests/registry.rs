@@ -13,6 +13,7 @@ use countersign::vocabulary::{Signature, SignatureForm};
 use tempfile::TempDir;
 
 use crate::support::server::{Answer, Server};
+use crate::support::{OCI_IMAGE, manifest};
 
 mod bodies;
 mod command_line;
@@ -45,18 +46,6 @@ fn client_for(servers: &[&Server]) -> Client {
 fn impatient_client_for(server: &Server) -> Client {
     let soon = Duration::from_millis(300);
     Client::new(Settings { read_timeout: soon, ..settings_for(&[server]) })
-}
-
-/// A small image manifest, another one for each `name`.
-fn manifest(name: &str) -> String {
-    let config = Digest::sha256(name.as_bytes());
-    serde_json::json!({
-        "schemaVersion": 2,
-        "mediaType": OCI_IMAGE,
-        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
-        "layers": [],
-    })
-    .to_string()
 }
 
 /// An index of manifests, each for a platform.
@@ -178,7 +167,6 @@ fn assert_says(message: &str, parts: &[&str]) {
     }
 }
 
-const OCI_IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use countersign::digest::Digest;
 use guest_build::{Guest, Toolchain};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine, Store};
@@ -32,6 +33,21 @@ pub(crate) fn say(line: &str) {
     // Nobody may be reading.
     let _ = writeln!(std::io::stderr(), "{line}");
 }
+
+/// A small image manifest, another one for each `name`.
+pub(crate) fn manifest(name: &str) -> String {
+    let config = Digest::sha256(name.as_bytes());
+    serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_IMAGE,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+        "layers": [],
+    })
+    .to_string()
+}
+
+/// The media type of [`manifest`].
+pub(crate) const OCI_IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Run one conformance case in the sandbox, in a fresh instance: `guest_policy::probe::run`, built for
 /// the component. The component is built at the first call.

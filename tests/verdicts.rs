@@ -18,6 +18,7 @@ use countersign::verdicts::{Ask, Basis, Clock, Judgement, MultiArch, Served, Set
 use tempfile::TempDir;
 
 use crate::support::server::{Answer, Gate, Server};
+use crate::support::{OCI_IMAGE, manifest};
 
 mod cost;
 mod failures;
@@ -179,18 +180,6 @@ fn key() -> &'static SigningKey {
     KEY.get_or_init(|| SigningKey::generate(USER, NOW - 86_400).expect("a key"))
 }
 
-/// A small image manifest, another one for each `name`.
-fn manifest(name: &str) -> String {
-    let config = Digest::sha256(name.as_bytes());
-    serde_json::json!({
-        "schemaVersion": 2,
-        "mediaType": OCI_IMAGE,
-        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
-        "layers": [],
-    })
-    .to_string()
-}
-
 /// An index of manifests, each for a platform.
 fn index(instances: &[(&str, &str)]) -> String {
     let entry = |(platform, manifest): &(&str, &str)| {
@@ -240,5 +229,4 @@ fn assert_fails(judgement: &Judgement, with: &str) {
 const NOW: u64 = 1_795_348_800;
 
 const USER: &str = "Release Team <release@example.com>";
-const OCI_IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::support::OCI_IMAGE;
 use crate::support::server::{Answer, Recorded, Server};
 use crate::support::tls::Authority;
 
@@ -359,8 +360,6 @@ fn swap(folder: &Path, generation: usize, files: &[(&str, Vec<u8>)]) {
 const IDENTITY: &str = "images.example.com/app:v1";
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[]}"#;
-
-const OCI_IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// 2023-11-14.
 const SIGNED_AT: u64 = 1_700_000_000;
