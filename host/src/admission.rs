@@ -242,7 +242,8 @@ impl Review {
         let plan = self.plan(rules);
         let findings: Vec<_> =
             plan.subjects.iter().map(|subject| plan.finding(subject, judgements)).collect();
-        let decided = findings.iter().map(Decided::of).collect();
+        let decided = plan.subjects.iter().zip(&findings);
+        let decided = decided.map(|(subject, finding)| Decided::of(subject, finding)).collect();
         let mut audit = match findings.is_empty() {
             true => BTreeMap::new(),
             false => words::audit(&findings, policy_hash),
@@ -273,7 +274,7 @@ impl Review {
             Question::Object(review) => {
                 let warnings = plan.warnings(rules, &findings, judgements, now);
                 let patch = match admitted && self.endpoint == Endpoint::Mutate {
-                    true => plan.patch(judgements),
+                    true => plan.patch(&findings, judgements),
                     false => None,
                 };
                 Answer::new(&review.uid, refused, warnings, audit, patch).bytes()
@@ -361,11 +362,17 @@ pub struct Decided {
     pub code: String,
     /// What a deny does.
     pub mode: Mode,
+    /// Which of the judgements it rests on, from 0; none if it needed none.
+    pub judgement: Option<usize>,
 }
 
 impl Decided {
-    fn of(finding: &Finding<'_>) -> Self {
+    fn of(subject: &Subject, finding: &Finding<'_>) -> Self {
         Self {
+            judgement: match subject.wanted {
+                Wanted::Judgement(number) => Some(number),
+                Wanted::Nothing { .. } => None,
+            },
             image: finding.place.image.clone(),
             pointer: finding.place.pointer.clone(),
             outcome: match finding.outcome {
@@ -595,14 +602,14 @@ impl Plan {
 
     /// The digests that were verified, in place of names without one: RFC 6902, each guarded by a test of what was
     /// read. Nothing else is touched.
-    fn patch(&self, judgements: &[Judgement]) -> Option<String> {
+    fn patch(&self, findings: &[Finding<'_>], judgements: &[Judgement]) -> Option<String> {
         let mut operations = Vec::new();
-        for subject in self.subjects.iter().filter(|subject| subject.pinnable) {
+        for (subject, finding) in self.subjects.iter().zip(findings) {
             let Wanted::Judgement(number) = subject.wanted else { continue };
             let Some(judgement) = judgements.get(number) else { continue };
-            let allowed = self.finding(subject, judgements).outcome == Outcome::Allow;
+            let wanted = subject.pinnable && finding.outcome == Outcome::Allow;
             let named = self.references.get(number).is_some_and(|r| r.digest().is_some());
-            if let (true, false, Some(digest)) = (allowed, named, &judgement.digest) {
+            if let (true, false, Some(digest)) = (wanted, named, &judgement.digest) {
                 let Place { pointer, image, .. } = &subject.place;
                 operations.push(json!({"op": "test", "path": pointer, "value": image}));
                 // The spelling of whoever wrote it stays, and the tag stays in view.

@@ -156,11 +156,10 @@ impl Service {
         let review = Review::parse(endpoint, &body)
             .map_err(|unusable| Refusal::new(StatusCode::BAD_REQUEST, unusable.to_string()))?;
         metrics.stage(Stage::Parse, begun.elapsed());
-        let (references, judgements) = match review.task(&generation.rules) {
-            Task::Answer => (Vec::new(), Vec::new()),
+        let judgements = match review.task(&generation.rules) {
+            Task::Answer => Vec::new(),
             Task::Judge(references) => {
-                let judgements = self.judge(&generation, &review, &references, deadline).await;
-                (references, judgements)
+                self.judge(&generation, &review, &references, deadline).await
             }
         };
         let policy = generation.basis.as_ref().map_or("", |basis| basis.hash.as_str());
@@ -175,7 +174,7 @@ impl Service {
             let namespace = review.about().namespace;
             tracing::warn!(namespace, annotation = value, "images were admitted by break-glass");
         }
-        log(&generation, &review, &response, &references, &judgements, took);
+        log(&generation, &review, &response, &judgements, took);
         Ok(with(StatusCode::OK, JSON, response.body))
     }
 
@@ -418,7 +417,6 @@ fn log(
     generation: &Generation,
     review: &Review,
     response: &admission::Response,
-    references: &[Reference],
     judgements: &[Judgement],
     took: Duration,
 ) {
@@ -428,12 +426,7 @@ fn log(
         Decisions::None => false,
     };
     for decided in response.decided.iter().filter(|decided| wanted(decided)) {
-        // The object's spelling is not the judged one.
-        let same = |judged: &Reference| {
-            Reference::parse_normalized(&decided.image)
-                .is_ok_and(|named| *judged == named.with_default_tag())
-        };
-        let judgement = references.iter().position(same).and_then(|place| judgements.get(place));
+        let judgement = decided.judgement.and_then(|place| judgements.get(place));
         let about = review.about();
         tracing::info!(
             uid = about.uid,

@@ -13,7 +13,6 @@ use guest_policy::manifest::{self, Instance};
 use guest_policy::reference::Reference;
 use guest_policy::verdict::{Outcome, Reason, Verdict};
 use sha2::Digest as _;
-
 use tracing::Instrument as _;
 
 use super::clock::Lifetime;
