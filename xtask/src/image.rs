@@ -66,7 +66,8 @@ fn binary(target: &Path) -> Result<PathBuf> {
     flags.extend(guest_build::cargo_home().map(|home| remap(&home, "cargo")));
     run(cargo()
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
-        // The same for files in C.
+        // The same for files in C, and no time of day in them: the allocator tells when it was compiled.
+        .env("SOURCE_DATE_EPOCH", "0")
         .env(format!("CFLAGS_{}", TARGET.replace('-', "_")), c_flags())
         .args(["build", "--locked", "--package", "countersign", "--bin", "countersign"])
         .args(["--profile", "dist", "--target", TARGET, "--target-dir"])
