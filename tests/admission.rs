@@ -1,6 +1,6 @@
 //! What a cluster asks and is answered, without a server: reviews in, judgements in, answers out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +72,7 @@ fn judgement(reference: &Reference, outcome: Outcome, valid_until: Option<u64>) 
         creator: None,
         valid_until,
         requirement: 0,
+        material: Vec::new(),
     };
     let allowed = outcome == Outcome::Allow;
     let verdict = Verdict {
@@ -81,6 +82,8 @@ fn judgement(reference: &Reference, outcome: Outcome, valid_until: Option<u64>) 
         reasons: if allowed { Vec::new() } else { vec![reason] },
         claims: if allowed { vec![claim] } else { Vec::new() },
         valid_until,
+        warnings: Vec::new(),
+        annotations: BTreeMap::new(),
     };
     Judgement { digest: Some(digest), verdict: Arc::new(verdict), served: Served::Fresh }
 }

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 
 use self::exports::countersign::policy::{evaluator as face, types as wit};
 use crate::engine::Engine;
-use crate::{image, verdict};
+use crate::{evaluation, image, rule, verdict};
 
 wit_bindgen::generate!({ path: "../wit", world: "engine" });
 
@@ -35,8 +35,26 @@ impl face::Guest for Component {
         loaded(|engine| engine.needs(&subject.into())).into()
     }
 
-    fn evaluate(subject: wit::Subject, evidence: wit::Evidence, now: u64) -> wit::Verdict {
-        loaded(|engine| engine.evaluate(&subject.into(), &evidence.into(), now)).into()
+    fn rules() -> wit::RuleUses {
+        loaded(Engine::rules).into()
+    }
+
+    fn judge_module(
+        subject: wit::Subject,
+        digest: String,
+        signatures: Vec<wit::Signature>,
+        now: u64,
+    ) -> wit::Evaluation {
+        let Ok(digest) = digest.parse() else {
+            // The host's fault; it computes digests itself.
+            std::process::abort()
+        };
+        let signatures: Vec<image::Signature> = mapped(signatures);
+        loaded(|engine| engine.judge_module(&subject.into(), &digest, &signatures, now)).into()
+    }
+
+    fn evaluate(subject: wit::Subject, evidence: wit::Evidence, now: u64) -> wit::Evaluation {
+        loaded(|engine| engine.evaluation(&subject.into(), &evidence.into(), now)).into()
     }
 
     fn inspect(subject: wit::Subject, evidence: wit::Evidence, now: u64) -> Vec<wit::Finding> {
@@ -131,19 +149,65 @@ impl From<image::Needs> for wit::EvidenceNeeds {
     }
 }
 
-impl From<verdict::Verdict> for wit::Verdict {
-    fn from(verdict: verdict::Verdict) -> Self {
+impl From<rule::RuleUses> for wit::RuleUses {
+    fn from(rules: rule::RuleUses) -> Self {
+        Self { uses: mapped(rules.uses), signed: rules.signed }
+    }
+}
+
+impl From<rule::RuleUse> for wit::RuleUse {
+    fn from(rule: rule::RuleUse) -> Self {
+        let names = rule.capabilities.iter().map(|capability| capability.name().to_owned());
         Self {
-            outcome: match verdict.outcome {
+            capabilities: names.collect(),
+            module: rule.module,
+            settings: rule.settings,
+            data: rule.data.into_iter().collect(),
+            deadline_milliseconds: rule.budget.deadline_milliseconds,
+            memory_mib: rule.budget.memory_mib,
+            output_kib: rule.budget.output_kib,
+            place: rule.place,
+        }
+    }
+}
+
+impl From<evaluation::Evaluation> for wit::Evaluation {
+    fn from(evaluation: evaluation::Evaluation) -> Self {
+        Self {
+            scope: evaluation.scope,
+            digest: evaluation.digest,
+            failure: evaluation.failure.map(Into::into),
+            nodes: mapped(evaluation.nodes),
+        }
+    }
+}
+
+impl From<evaluation::Failure> for wit::Failure {
+    fn from(failure: evaluation::Failure) -> Self {
+        Self {
+            outcome: match failure.outcome {
                 verdict::Outcome::Allow => wit::Outcome::Allow,
                 verdict::Outcome::Deny => wit::Outcome::Deny,
                 verdict::Outcome::Error => wit::Outcome::Error,
             },
-            scope: verdict.scope,
-            digest: verdict.digest,
-            reasons: mapped(verdict.reasons),
-            claims: mapped(verdict.claims),
-            valid_until: verdict.valid_until,
+            reasons: mapped(failure.reasons),
+        }
+    }
+}
+
+impl From<evaluation::Node> for wit::Node {
+    fn from(node: evaluation::Node) -> Self {
+        Self {
+            depth: node.depth,
+            words: node.words,
+            state: match node.state {
+                evaluation::State::AnyOf => wit::State::AnyOf,
+                evaluation::State::AtLeast(count) => wit::State::AtLeast(count),
+                evaluation::State::Held(claims) => wit::State::Held(mapped(claims)),
+                evaluation::State::Failed(failure) => wit::State::Failed(failure.into()),
+                evaluation::State::Skipped => wit::State::Skipped,
+                evaluation::State::Rule(rule) => wit::State::Rule(rule),
+            },
         }
     }
 }
@@ -171,6 +235,7 @@ impl From<verdict::Claim> for wit::Claim {
             creator: claim.creator,
             valid_until: claim.valid_until,
             requirement: claim.requirement,
+            material: claim.material,
         }
     }
 }
@@ -197,8 +262,14 @@ impl From<verdict::Explanation> for wit::Explanation {
         Self {
             scope: explanation.scope,
             candidates: mapped(explanation.candidates),
-            requirements: explanation.requirements,
+            requirements: mapped(explanation.requirements),
         }
+    }
+}
+
+impl From<verdict::Explained> for wit::Explained {
+    fn from(explained: verdict::Explained) -> Self {
+        Self { depth: explained.depth, words: explained.words }
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use crate::digest::Digest;
+use crate::evaluation::{self, Evaluation, Node, State};
 use crate::image::{
     Evidence, KeyFile, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURE_BYTES_TOTAL,
     MAX_SIGNATURES, Needs, Signature, SignatureForm, Subject,
@@ -15,8 +16,9 @@ use crate::policy::{
 };
 use crate::quoted::quoted;
 use crate::reference::Reference;
+use crate::rule::RuleUses;
 use crate::simple_signing::{Payload, Stored};
-use crate::verdict::{Claim, Explanation, Finding, Mistake, Outcome, Reason, Verdict};
+use crate::verdict::{Claim, Explained, Explanation, Finding, Mistake, Outcome, Reason, Verdict};
 
 /// A loaded policy with its keys.
 #[derive(Debug)]
@@ -64,48 +66,76 @@ impl Engine {
         }
     }
 
-    /// Decide. `now` is the evaluation time, in seconds since 1970-01-01 UTC.
+    /// The rules that the policy names.
+    pub fn rules(&self) -> RuleUses {
+        RuleUses::default()
+    }
+
+    /// Judge the signatures of a rule's module by the policy's `rulesFrom`.
+    pub fn judge_module(
+        &self,
+        _subject: &Subject,
+        _digest: &Digest,
+        _signatures: &[Signature],
+        _now: u64,
+    ) -> Evaluation {
+        unimplemented!()
+    }
+
+    /// Decide. `now` is the evaluation time, in seconds since 1970-01-01 UTC. A rule that would have to be asked
+    /// makes the verdict an error: nobody is here who could ask it.
+    pub fn evaluate(&self, subject: &Subject, evidence: &Evidence, now: u64) -> Verdict {
+        self.evaluation(subject, evidence, now).without_rules()
+    }
+
+    /// Evaluate everything but rules. `now` is the evaluation time, in seconds since 1970-01-01 UTC.
     ///
     /// If no image of this name could be allowed, whatever its evidence, the evidence is not looked at: the
     /// answer is that of the requirement that always fails, even before anything was fetched.
-    pub fn evaluate(&self, subject: &Subject, evidence: &Evidence, now: u64) -> Verdict {
+    pub fn evaluation(&self, subject: &Subject, evidence: &Evidence, now: u64) -> Evaluation {
         let digest = Digest::sha256(&evidence.manifest);
-        let mut verdict = Verdict {
-            outcome: Outcome::Allow,
+        let mut evaluation = Evaluation {
             scope: policy::DEFAULT_SCOPE.to_owned(),
             digest: digest.to_string(),
-            reasons: Vec::new(),
-            claims: Vec::new(),
-            valid_until: None,
+            failure: None,
+            nodes: Vec::new(),
         };
         let judged = self.policy.lookup(subject).map_err(Failure::subject).and_then(|lookup| {
-            verdict.scope = lookup.scope;
+            evaluation.scope = lookup.scope;
             if !reached(lookup.requirements).any(Requirement::needs_signatures)
                 && let Some((place, requirement)) = (0..)
                     .zip(lookup.requirements)
                     .find(|(_, requirement)| always_fails(requirement))
             {
                 let image = Image { subject, evidence, reference: None, digest, now };
-                return self.judge(place, requirement, &image).map(Vec::from_iter);
+                return Ok(vec![self.node(place, requirement, &image)]);
             }
             let image = Image::new(subject, evidence, digest, now)?;
-            (0..)
-                .zip(lookup.requirements)
-                .map(|(place, requirement)| self.judge(place, requirement, &image))
-                .filter_map(Result::transpose)
-                .collect::<Result<Vec<Claim>, Failure>>()
+            let mut failed = false;
+            let nodes = (0..).zip(lookup.requirements).map(|(place, requirement)| {
+                if failed {
+                    let words = self.in_words(requirement);
+                    return Node { depth: 0, words, state: State::Skipped };
+                }
+                let node = self.node(place, requirement, &image);
+                failed = matches!(node.state, State::Failed(_));
+                node
+            });
+            Ok(nodes.collect())
         });
         match judged {
-            Ok(claims) => {
-                verdict.valid_until = claims.iter().filter_map(|claim| claim.valid_until).min();
-                verdict.claims = claims;
-            }
-            Err(failure) => {
-                verdict.outcome = failure.outcome;
-                verdict.reasons.push(failure.reason);
-            }
+            Ok(nodes) => evaluation.nodes = nodes,
+            Err(failure) => evaluation.failure = Some(failure.into()),
         }
-        verdict
+        evaluation
+    }
+
+    fn node(&self, place: u32, requirement: &Requirement, image: &Image<'_>) -> Node {
+        let state = match self.judge(place, requirement, image) {
+            Ok(claim) => State::Held(claim.into_iter().collect()),
+            Err(failure) => State::Failed(failure.into()),
+        };
+        Node { depth: 0, words: self.in_words(requirement), state }
     }
 
     /// Judge each signature on its own, against every requirement that asks for signatures.
@@ -121,12 +151,16 @@ impl Engine {
             Ok(lookup) => Explanation {
                 scope: lookup.scope,
                 candidates: lookup.candidates,
-                requirements: lookup.requirements.iter().map(|r| self.in_words(r)).collect(),
+                requirements: lookup
+                    .requirements
+                    .iter()
+                    .map(|r| explained(self.in_words(r)))
+                    .collect(),
             },
             Err(error) => Explanation {
                 scope: policy::DEFAULT_SCOPE.to_owned(),
                 candidates: Vec::new(),
-                requirements: vec![error.to_string()],
+                requirements: vec![explained(error.to_string())],
             },
         }
     }
@@ -256,6 +290,10 @@ impl Engine {
             }
         }
     }
+}
+
+fn explained(words: String) -> Explained {
+    Explained { depth: 0, words }
 }
 
 /// What a verdict is about, its parts read once.
@@ -492,6 +530,12 @@ struct Failure {
     reason: Reason,
 }
 
+impl From<Failure> for evaluation::Failure {
+    fn from(failure: Failure) -> Self {
+        Self { outcome: failure.outcome, reasons: vec![failure.reason] }
+    }
+}
+
 impl Failure {
     fn deny(code: &str, requirement: Option<u32>, message: String, hint: &str) -> Self {
         let hint = Some(hint.to_owned());
@@ -632,6 +676,7 @@ fn accepted(
         creator: payload.creator,
         valid_until: verified.valid_until,
         requirement: place,
+        material: Vec::new(),
     })
 }
 

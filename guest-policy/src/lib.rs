@@ -8,11 +8,13 @@
 //! references, scopes, manifests, images and verdicts.
 
 pub mod digest;
+pub mod evaluation;
 pub mod image;
 pub mod lenient_base64;
 pub mod manifest;
 pub mod platform;
 pub mod reference;
+pub mod rule;
 pub mod scope;
 pub mod verdict;
 

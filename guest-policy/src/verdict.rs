@@ -1,5 +1,6 @@
 //! The answer, and everything said about it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,12 @@ pub struct Verdict {
     pub claims: Vec<Claim>,
     /// An allow holds no longer than this (seconds since 1970-01-01 UTC).
     pub valid_until: Option<u64>,
+    /// What rules have to say to whoever asks, whatever the outcome.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// What rules want in the audit log, by `NAME/KEY`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// The three answers.
@@ -78,7 +85,12 @@ pub struct Claim {
     /// The earliest expiry among the signature, its key and the primary key.
     pub valid_until: Option<u64>,
     /// The requirement that this signature satisfied, from 0.
+    #[serde(default)]
     pub requirement: u32,
+    /// Names of the key material, SHA-256 in hexadecimal: that of the primary key and that of the key that
+    /// signed. Claims that share one were made by the same signer, whatever certificate or format carries it.
+    #[serde(default)]
+    pub material: Vec<String>,
 }
 
 /// Something wrong in a policy document.
@@ -117,8 +129,17 @@ pub struct Explanation {
     pub scope: String,
     /// In lookup order; the first that is present decides.
     pub candidates: Vec<Candidate>,
-    /// One line of text for each requirement, in order.
-    pub requirements: Vec<String>,
+    /// The requirements in order, each followed by its parts.
+    pub requirements: Vec<Explained>,
+}
+
+/// A requirement in words.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Explained {
+    /// 0 for the scope's own requirements, 1 for their parts, and so on.
+    pub depth: u32,
+    /// One line.
+    pub words: String,
 }
 
 /// One key that the scope lookup tried.

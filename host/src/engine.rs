@@ -13,6 +13,7 @@ mod artifact;
 mod bindings;
 mod configuration;
 mod limits;
+mod rule;
 mod slots;
 mod snapshot;
 mod ticker;
@@ -24,7 +25,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use guest_policy::image::{Evidence, KeyFile, Needs, Subject};
+use guest_policy::digest::Digest;
+use guest_policy::evaluation::Evaluation;
+use guest_policy::image::{Evidence, KeyFile, Needs, Signature, Subject};
+use guest_policy::rule::RuleUses;
 use guest_policy::verdict::{Explanation, Finding, Mistake, Verdict};
 use wasmtime::Store;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -35,6 +39,7 @@ use self::limits::Limiter;
 pub use self::limits::{
     Budget, DEFAULT_DEADLINE, MAX_MEMORY_BYTES, MAX_OUTPUT_BYTES, MAX_TABLE_ELEMENTS,
 };
+pub use self::rule::{Module, Rule, RuleEngine, RuleFault, RuleLimits, RuleSettings, Run, Stop};
 use self::slots::Slots;
 use self::ticker::Ticker;
 
@@ -268,7 +273,31 @@ impl Policy {
             .map(Into::into)
     }
 
-    /// Decide. `now` is the evaluation time, in seconds since 1970-01-01 UTC.
+    /// The rules that the policy names.
+    pub fn rules(&self, budget: &Budget) -> Result<RuleUses, EngineError> {
+        self.ask(Trust::Operator, budget, |face, store| face.call_rules(store)).map(Into::into)
+    }
+
+    /// Judge the signatures of a rule's module by the policy's `rulesFrom`. `digest` is that of the artifact's
+    /// manifest, or of the module itself where it lies in a file.
+    pub fn judge_module(
+        &self,
+        subject: &Subject,
+        digest: &Digest,
+        signatures: &[Signature],
+        now: u64,
+        budget: &Budget,
+    ) -> Result<Verdict, EngineError> {
+        let subject = bindings::subject(subject);
+        let signatures: Vec<_> = signatures.iter().map(bindings::signature).collect();
+        let evaluation = self.ask(Trust::Nobody, budget, |face, store| {
+            face.call_judge_module(store, subject, digest.as_str(), &signatures, now)
+        })?;
+        Ok(Evaluation::from(evaluation).without_rules())
+    }
+
+    /// Decide, where no rule is asked: one that would have to be makes the verdict an error. `now` is the
+    /// evaluation time, in seconds since 1970-01-01 UTC.
     pub fn evaluate(
         &self,
         subject: &Subject,
@@ -276,6 +305,17 @@ impl Policy {
         now: u64,
         budget: &Budget,
     ) -> Result<Verdict, EngineError> {
+        Ok(self.evaluation(subject, evidence, now, budget)?.without_rules())
+    }
+
+    /// Evaluate everything but rules. `now` is the evaluation time, in seconds since 1970-01-01 UTC.
+    pub fn evaluation(
+        &self,
+        subject: &Subject,
+        evidence: &Evidence,
+        now: u64,
+        budget: &Budget,
+    ) -> Result<Evaluation, EngineError> {
         let subject = bindings::subject(subject);
         let signatures: Vec<_> = evidence.signatures.iter().map(bindings::signature).collect();
         let evidence = bindings::evidence(evidence, &signatures);

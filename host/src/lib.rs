@@ -17,10 +17,11 @@ pub mod kubernetes;
 pub mod policy;
 pub mod registry;
 pub mod report;
+pub mod rules;
 pub mod serve;
 pub mod sign;
 pub mod telemetry;
 pub mod verdicts;
 pub mod webhook_config;
 
-pub use guest_policy::{digest, image as vocabulary, reference, scope, verdict};
+pub use guest_policy::{digest, evaluation, image as vocabulary, reference, rule, scope, verdict};

@@ -1,12 +1,12 @@
 //! docs/json.md: its examples have the members that the output has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use countersign::decide::{Decision, Inspection};
 use countersign::digest::Digest;
 use countersign::report;
 use countersign::verdict::{
-    Candidate, Claim, Explanation, Finding, Mistake, Outcome, Reason, Severity, Verdict,
+    Candidate, Claim, Explained, Explanation, Finding, Mistake, Outcome, Reason, Severity, Verdict,
 };
 use serde_json::Value;
 
@@ -114,6 +114,8 @@ fn decision() -> Decision {
             }],
             claims: vec![claim()],
             valid_until: Some(0),
+            warnings: Vec::new(),
+            annotations: BTreeMap::new(),
         },
         digest: Some(digest),
     }
@@ -123,7 +125,7 @@ fn explanation() -> Explanation {
     Explanation {
         scope: "default".to_owned(),
         candidates: vec![Candidate { scope: "default".to_owned(), present: true }],
-        requirements: vec!["x".to_owned()],
+        requirements: vec![Explained { depth: 0, words: "x".to_owned() }],
     }
 }
 
@@ -138,6 +140,7 @@ fn claim() -> Claim {
         creator: Some("x".to_owned()),
         valid_until: Some(0),
         requirement: 0,
+        material: Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Parameters are borrowed, so that evidence is copied once: into the sandbox.
 
-use guest_policy::{image, verdict};
+use guest_policy::{evaluation, image, rule, verdict};
 
 pub(super) use self::generated::exports::countersign::policy::evaluator::Guest as Face;
 use self::generated::exports::countersign::policy::types as wit;
@@ -59,19 +59,66 @@ impl From<wit::EvidenceNeeds> for image::Needs {
     }
 }
 
-impl From<wit::Verdict> for verdict::Verdict {
-    fn from(verdict: wit::Verdict) -> Self {
+impl From<wit::RuleUses> for rule::RuleUses {
+    fn from(rules: wit::RuleUses) -> Self {
+        Self { uses: mapped(rules.uses), signed: rules.signed }
+    }
+}
+
+impl From<wit::RuleUse> for rule::RuleUse {
+    fn from(rule: wit::RuleUse) -> Self {
         Self {
-            outcome: match verdict.outcome {
+            module: rule.module,
+            settings: rule.settings,
+            capabilities: rule.capabilities.iter().filter_map(|name| name.parse().ok()).collect(),
+            data: rule.data.into_iter().collect(),
+            budget: rule::RuleBudget {
+                deadline_milliseconds: rule.deadline_milliseconds,
+                memory_mib: rule.memory_mib,
+                output_kib: rule.output_kib,
+            },
+            place: rule.place,
+        }
+    }
+}
+
+impl From<wit::Evaluation> for evaluation::Evaluation {
+    fn from(evaluation: wit::Evaluation) -> Self {
+        Self {
+            scope: evaluation.scope,
+            digest: evaluation.digest,
+            failure: evaluation.failure.map(Into::into),
+            nodes: mapped(evaluation.nodes),
+        }
+    }
+}
+
+impl From<wit::Failure> for evaluation::Failure {
+    fn from(failure: wit::Failure) -> Self {
+        Self {
+            outcome: match failure.outcome {
                 wit::Outcome::Allow => verdict::Outcome::Allow,
                 wit::Outcome::Deny => verdict::Outcome::Deny,
                 wit::Outcome::Error => verdict::Outcome::Error,
             },
-            scope: verdict.scope,
-            digest: verdict.digest,
-            reasons: mapped(verdict.reasons),
-            claims: mapped(verdict.claims),
-            valid_until: verdict.valid_until,
+            reasons: mapped(failure.reasons),
+        }
+    }
+}
+
+impl From<wit::Node> for evaluation::Node {
+    fn from(node: wit::Node) -> Self {
+        Self {
+            depth: node.depth,
+            words: node.words,
+            state: match node.state {
+                wit::State::AnyOf => evaluation::State::AnyOf,
+                wit::State::AtLeast(count) => evaluation::State::AtLeast(count),
+                wit::State::Held(claims) => evaluation::State::Held(mapped(claims)),
+                wit::State::Failed(failure) => evaluation::State::Failed(failure.into()),
+                wit::State::Skipped => evaluation::State::Skipped,
+                wit::State::Rule(rule) => evaluation::State::Rule(rule),
+            },
         }
     }
 }
@@ -99,6 +146,7 @@ impl From<wit::Claim> for verdict::Claim {
             creator: claim.creator,
             valid_until: claim.valid_until,
             requirement: claim.requirement,
+            material: claim.material,
         }
     }
 }
@@ -125,8 +173,14 @@ impl From<wit::Explanation> for verdict::Explanation {
         Self {
             scope: explanation.scope,
             candidates: mapped(explanation.candidates),
-            requirements: explanation.requirements,
+            requirements: mapped(explanation.requirements),
         }
+    }
+}
+
+impl From<wit::Explained> for verdict::Explained {
+    fn from(explained: wit::Explained) -> Self {
+        Self { depth: explained.depth, words: explained.words }
     }
 }
 

@@ -141,6 +141,8 @@ mod tests {
                 reasons,
                 claims,
                 valid_until: Some(1_795_564_800),
+                warnings: Vec::new(),
+                annotations: std::collections::BTreeMap::new(),
             },
             digest: Some(digest),
         }
@@ -166,6 +168,7 @@ mod tests {
             creator: Some("atomic 1".to_owned()),
             valid_until: None,
             requirement: 0,
+            material: Vec::new(),
         }
     }
 

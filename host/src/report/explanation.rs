@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use guest_policy::verdict::{Candidate, Explanation};
+use guest_policy::verdict::{Candidate, Explained, Explanation};
 use serde::Serialize;
 
 use super::{Style, document, printable};
@@ -15,13 +15,14 @@ struct Document<'a> {
     policy: String,
     scope: &'a str,
     candidates: &'a [Candidate],
-    requirements: &'a [String],
+    requirements: Vec<String>,
 }
 
 /// One object: `image`, `policy` (the file), `scope`, `candidates` (each `scope` and `present`) and
 /// `requirements`.
 pub fn json(image: &ImageName, policy: &str, explanation: &Explanation) -> String {
-    let Explanation { scope, candidates, requirements } = explanation;
+    let Explanation { scope, candidates, .. } = explanation;
+    let requirements = lines(explanation);
     let (image, policy) = (image.to_string(), policy.to_owned());
     document(&Document { image, policy, scope, candidates, requirements })
 }
@@ -66,10 +67,16 @@ pub(super) fn requirements(explanation: &Explanation, style: Style) -> String {
         _ => "requires all of",
     };
     let mut text = format!("{scope} {all}:\n");
-    for (number, requirement) in explanation.requirements.iter().enumerate() {
+    for (number, requirement) in lines(explanation).iter().enumerate() {
         let _ = writeln!(text, "  {number}  {}", printable(requirement));
     }
     text
+}
+
+/// A line for each requirement and each part of one: parts are set in by two spaces.
+pub(super) fn lines(explanation: &Explanation) -> Vec<String> {
+    let line = |part: &Explained| format!("{}{}", "  ".repeat(part.depth as usize), part.words);
+    explanation.requirements.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -85,7 +92,7 @@ mod tests {
                 candidate("docker/example.com", true),
                 candidate("default", true),
             ],
-            requirements: vec!["every image is rejected".to_owned()],
+            requirements: vec![Explained { depth: 0, words: "every image is rejected".to_owned() }],
         }
     }
 

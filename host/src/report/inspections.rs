@@ -81,7 +81,7 @@ struct Entry<'a> {
     platform: Option<&'a str>,
     digest: &'a str,
     scope: &'a str,
-    requirements: &'a [String],
+    requirements: Vec<String>,
     signatures: Vec<Signature<'a>>,
 }
 
@@ -93,7 +93,7 @@ impl<'a> From<&'a Inspection> for Entry<'a> {
             platform: platform.as_deref(),
             digest: digest.as_str(),
             scope: &explanation.scope,
-            requirements: &explanation.requirements,
+            requirements: explanation::lines(explanation),
             signatures: findings.iter().map(Signature::from).collect(),
         }
     }
@@ -134,7 +134,7 @@ struct Accepted<'a> {
 #[cfg(test)]
 mod tests {
     use guest_policy::digest::Digest;
-    use guest_policy::verdict::{Claim, Explanation};
+    use guest_policy::verdict::{Claim, Explained, Explanation};
 
     use super::*;
 
@@ -146,7 +146,9 @@ mod tests {
             explanation: Explanation {
                 scope: "default".to_owned(),
                 candidates: Vec::new(),
-                requirements: vec!["signed by a.gpg".to_owned(), "signed by b.gpg".to_owned()],
+                requirements: ["signed by a.gpg", "signed by b.gpg"]
+                    .map(|words| Explained { depth: 0, words: words.to_owned() })
+                    .to_vec(),
             },
             findings,
         }
@@ -167,6 +169,7 @@ mod tests {
                 creator: None,
                 valid_until: None,
                 requirement: 0,
+                material: Vec::new(),
             }],
             reasons: vec![Reason {
                 code: "key-not-accepted".to_owned(),

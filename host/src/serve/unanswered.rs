@@ -1,5 +1,6 @@
 //! Judgements about images for which the question could not even be asked.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use guest_policy::verdict::{Outcome, Reason, Verdict};
@@ -44,6 +45,8 @@ fn unanswered(code: &str, message: String, hint: &str) -> Judgement {
         reasons: vec![reason],
         claims: Vec::new(),
         valid_until: None,
+        warnings: Vec::new(),
+        annotations: BTreeMap::new(),
     };
     Judgement { digest: None, verdict: Arc::new(verdict), served: Served::Fresh }
 }

@@ -3,6 +3,7 @@
 //! It is the flow of [`crate::decide`], with a look into the memory before every step and the result of every
 //! step put there. A name is resolved once for an answer: the digest that was judged is the answer's digest.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -525,6 +526,8 @@ fn together(top: &Digest, index: Option<Judged>, instances: Vec<(String, Judged)
         reasons: Vec::new(),
         claims: Vec::new(),
         valid_until: None,
+        warnings: Vec::new(),
+        annotations: BTreeMap::new(),
     };
     let prefixed = |label: &str, reason: &Reason| Reason {
         message: format!("{label}: {}", reason.message),
