@@ -297,3 +297,16 @@ mod shared {
         Vec::deserialize(deserializer).map(Arc::from)
     }
 }
+
+/// What the name of a module in a registry begins with.
+pub const OCI_SCHEME: &str = "oci://";
+
+/// Longest time that a document may give one run of a rule: half of what the API server gives a webhook.
+pub const MAX_DEADLINE_MILLISECONDS: u32 = 5000;
+
+/// Most memory that a document may give a rule: what a rule in Python has, which has its interpreter in it.
+pub const MAX_MEMORY_MIB: u32 = 256;
+
+/// Largest answer that a document may give a rule: sixteen times the default, and far more than a webhook passes
+/// on.
+pub const MAX_OUTPUT_KIB: u32 = 1024;

@@ -16,9 +16,10 @@ pub(super) struct Value {
 #[derive(Debug)]
 pub(super) enum Kind {
     Array(Vec<Value>),
-    Bool,
+    Bool(bool),
     Null,
-    Number,
+    /// As it is written.
+    Number(String),
     Object(Vec<Member>),
     String(String),
 }
@@ -36,9 +37,9 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Array(_) => "an array",
-            Self::Bool => "a boolean",
+            Self::Bool(_) => "a boolean",
             Self::Null => "null",
-            Self::Number => "a number",
+            Self::Number(_) => "a number",
             Self::Object(_) => "an object",
             Self::String(_) => "a string",
         })
@@ -103,8 +104,8 @@ impl<'a> Reader<'a> {
             Some(b'[') => Kind::Array(self.list(b']', |reader| reader.value(depth - 1))?),
             Some(b'"') => Kind::String(self.string()?),
             Some(b'-' | b'0'..=b'9') => self.number()?,
-            Some(b't') => self.literal("true", Kind::Bool)?,
-            Some(b'f') => self.literal("false", Kind::Bool)?,
+            Some(b't') => self.literal("true", Kind::Bool(true))?,
+            Some(b'f') => self.literal("false", Kind::Bool(false))?,
             Some(b'n') => self.literal("null", Kind::Null)?,
             _ => return Err(self.expected("a value")),
         };
@@ -217,6 +218,7 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self) -> Result<Kind, SyntaxError> {
+        let start = self.at;
         if self.peek() == Some(b'-') {
             self.at += 1;
         }
@@ -236,7 +238,7 @@ impl<'a> Reader<'a> {
             }
             self.digits()?;
         }
-        Ok(Kind::Number)
+        Ok(Kind::Number(self.text[start..self.at].to_owned()))
     }
 
     fn digits(&mut self) -> Result<(), SyntaxError> {
@@ -289,8 +291,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Deepest nesting of arrays and objects. A policy needs seven; the reader recurses, and the sandbox's stack is small.
-const MAX_DEPTH: usize = 16;
+/// Deepest nesting of arrays and objects. A policy needs seven, one with requirements in others fifteen, and the
+/// settings of a rule as many again; the reader recurses, and the sandbox's stack is small.
+const MAX_DEPTH: usize = 32;
 
 #[cfg(test)]
 mod tests {

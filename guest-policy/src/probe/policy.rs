@@ -248,6 +248,8 @@ fn normalized(policy: &Policy) -> Value {
 
 fn requirement(requirement: &Requirement) -> Value {
     match requirement {
+        // The reference implementation has none of these.
+        Requirement::AnyOf(_) | Requirement::AtLeast(_) | Requirement::Rule(_) => Value::Null,
         Requirement::InsecureAcceptAnything => json!({"type": "insecureAcceptAnything"}),
         Requirement::Reject => json!({"type": "reject"}),
         Requirement::SignedBaseLayer { base_layer_identity } => {
