@@ -304,19 +304,7 @@ impl<'a> Walk<'a> {
                 Err(failure) => failures.push(failure),
             }
         }
-        let Some(held) = held else {
-            // What could not be answered might have held.
-            let error = failures.iter().any(|failure| failure.outcome == Outcome::Error);
-            let outcome = if error { Outcome::Error } else { Outcome::Deny };
-            let none = Reason {
-                code: "alternatives-failed".to_owned(),
-                requirement: None,
-                message: format!("none of {} alternatives holds", failures.len()),
-                hint: Some("one of them is enough: the reasons of each follow".to_owned()),
-            };
-            return Ok(Err(self.failure(outcome, none, failures)));
-        };
-        Ok(Ok(held))
+        Ok(held.ok_or_else(|| together(failures)))
     }
 
     /// The parts that hold are counted by who is behind them. First only as many are looked at as are needed. If
@@ -367,14 +355,19 @@ impl<'a> Walk<'a> {
         let short = Reason {
             code: "signers-too-few".to_owned(),
             requirement: None,
-            message: format!("{count} distinct signers are required, and there are {found}"),
+            message: format!(
+                "{count} distinct signers are required, and there {} {found}",
+                if found == 1 { "is" } else { "are" }
+            ),
             hint: Some(
                 "one key counts once, however often and under whatever name it signed".to_owned(),
             ),
         };
         // Those who are behind what could not be answered might have been enough.
         let outcome = if possible { Outcome::Error } else { Outcome::Deny };
-        Ok(Err(self.failure(outcome, short, failures)))
+        let reasons = failures.into_iter().flat_map(|failure| failure.reasons);
+        let reasons = std::iter::once(short).chain(reasons).collect();
+        Ok(Err(self.placed(Failure { outcome, reasons })))
     }
 
     /// Who may be behind a node at most: if everything holds of which the contrary is not known.
@@ -403,12 +396,6 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-    }
-
-    /// Several failures as one, below a reason that says what they come to.
-    fn failure(&self, outcome: Outcome, head: Reason, failures: Vec<Failure>) -> Failure {
-        let reasons = failures.into_iter().flat_map(|failure| failure.reasons);
-        self.placed(Failure { outcome, reasons: std::iter::once(head).chain(reasons).collect() })
     }
 
     /// With the position of the scope's requirement where a reason has none.
@@ -487,6 +474,16 @@ fn is_whole(nodes: &[Node]) -> bool {
         fits
     };
     !nodes.is_empty() && nodes.iter().all(fits)
+}
+
+/// Several failures as one: an error if one of them is, since what could not be answered might have held.
+fn together(failures: Vec<Failure>) -> Failure {
+    if failures.is_empty() {
+        return nothing();
+    }
+    let error = failures.iter().any(|failure| failure.outcome == Outcome::Error);
+    let outcome = if error { Outcome::Error } else { Outcome::Deny };
+    Failure { outcome, reasons: failures.into_iter().flat_map(|failure| failure.reasons).collect() }
 }
 
 /// Nothing was looked at, which is no ground to allow.
@@ -598,7 +595,7 @@ mod tests {
         assert_eq!(outcome(&any_of(&[failed(Deny), failed(Error)])), Error);
         let refused = verdict(&any_of(&[failed(Deny), failed(Deny)]), &BTreeMap::new());
         assert_eq!(refused.outcome, Deny);
-        assert_eq!(codes(&refused), ["alternatives-failed", "leaf-failed", "leaf-failed"]);
+        assert_eq!(codes(&refused), ["leaf-failed", "leaf-failed"]);
     }
 
     #[test]
@@ -746,7 +743,7 @@ mod tests {
             (1, State::Rule(0)),
         ];
         let verdict = verdict(&tree(nodes), &denied(&[0]));
-        assert_eq!(codes(&verdict), ["alternatives-failed", "rule-says-no"]);
+        assert_eq!(codes(&verdict), ["rule-says-no"]);
         assert!(verdict.reasons.iter().all(|reason| reason.requirement == Some(2)));
     }
 
@@ -796,9 +793,8 @@ mod tests {
             assert_eq!(verdict.outcome, Error, "{evaluation:#?}");
             assert_eq!(codes(&verdict), ["evaluation-failed"]);
         }
-        for nodes in [vec![(0, State::AnyOf)], vec![(0, State::AtLeast(0))]] {
-            assert_eq!(outcome(&tree(nodes)), Deny);
-        }
+        assert_eq!(outcome(&tree(vec![(0, State::AnyOf)])), Error);
+        assert_eq!(outcome(&tree(vec![(0, State::AtLeast(0))])), Deny);
         assert_eq!(tree(vec![(0, State::Rule(0))]).without_rules().outcome, Error);
     }
 

@@ -88,6 +88,18 @@ pub struct RuleBudget {
     pub output_kib: Option<u32>,
 }
 
+/// What the name of a module in a registry begins with.
+pub const OCI_SCHEME: &str = "oci://";
+
+/// Longest time of one evaluation that a policy may grant, in milliseconds: webhooks wait ten seconds.
+pub const MAX_RULE_DEADLINE_MILLISECONDS: u32 = 10_000;
+
+/// Most memory that a policy may grant, in MiB: an interpreter of Python needs a good part of it.
+pub const MAX_RULE_MEMORY_MIB: u32 = 256;
+
+/// Largest answer that a policy may grant, in KiB: more than any API server passes on.
+pub const MAX_RULE_OUTPUT_KIB: u32 = 1024;
+
 /// The rules of a policy document.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RuleUses {
@@ -297,16 +309,3 @@ mod shared {
         Vec::deserialize(deserializer).map(Arc::from)
     }
 }
-
-/// What the name of a module in a registry begins with.
-pub const OCI_SCHEME: &str = "oci://";
-
-/// Longest time that a document may give one run of a rule: half of what the API server gives a webhook.
-pub const MAX_DEADLINE_MILLISECONDS: u32 = 5000;
-
-/// Most memory that a document may give a rule: what a rule in Python has, which has its interpreter in it.
-pub const MAX_MEMORY_MIB: u32 = 256;
-
-/// Largest answer that a document may give a rule: sixteen times the default, and far more than a webhook passes
-/// on.
-pub const MAX_OUTPUT_KIB: u32 = 1024;

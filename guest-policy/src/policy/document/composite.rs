@@ -85,28 +85,18 @@ impl Reader<'_> {
 
     fn count(&mut self, members: &Members<'_>, place: &Place<'_>) -> Option<u32> {
         let (value, place) = self.required(members, "count", place)?;
-        self.number(value, &place, "count-invalid", "count", u32::MAX)
+        self.number(value, &place, MAX_SIGNERS)
     }
 
     /// A whole number from 1 to `most`.
-    pub(super) fn number(
-        &mut self,
-        value: &Value,
-        place: &Place<'_>,
-        code: &str,
-        name: &str,
-        most: u32,
-    ) -> Option<u32> {
+    pub(super) fn number(&mut self, value: &Value, place: &Place<'_>, most: u32) -> Option<u32> {
         let Kind::Number(text) = &value.kind else {
             return self.wrong_type(place, "a number", &value.kind);
         };
         let number = text.parse().ok().filter(|number| (1..=most).contains(number));
         if number.is_none() {
-            let hint = match most {
-                u32::MAX => "write a whole number of at least 1".to_owned(),
-                _ => format!("write a whole number from 1 to {most}"),
-            };
-            self.mistakes.error(place, code, format!("{name} cannot be {text}"), Some(hint));
+            let message = format!("expected a whole number from 1 to {most}, got {text}");
+            self.mistakes.error(place, "number-invalid", message, None);
         }
         number
     }
@@ -152,6 +142,9 @@ impl<'v> List<'v> {
         }
     }
 }
+
+/// Most signers that `atLeast` may ask for: as many as there are signatures of one image that are looked at.
+const MAX_SIGNERS: u32 = 128;
 
 #[cfg(test)]
 mod tests {
@@ -217,10 +210,10 @@ mod tests {
                 format!(r#"{{"type": "atLeast", "requirements": [{KEY}]}}"#),
                 "key-missing $.default[0]",
             ),
-            (at_least("0", &[KEY]), "count-invalid $.default[0].count"),
-            (at_least("-1", &[KEY]), "count-invalid $.default[0].count"),
-            (at_least("1.0", &[KEY]), "count-invalid $.default[0].count"),
-            (at_least("4294967296", &[KEY]), "count-invalid $.default[0].count"),
+            (at_least("0", &[KEY]), "number-invalid $.default[0].count"),
+            (at_least("-1", &[KEY]), "number-invalid $.default[0].count"),
+            (at_least("1.0", &[KEY]), "number-invalid $.default[0].count"),
+            (at_least("129", &[KEY]), "number-invalid $.default[0].count"),
             (at_least("\"2\"", &[KEY]), "wrong-type $.default[0].count"),
         ] {
             assert_eq!(told(&requirement), [expected], "{requirement}");

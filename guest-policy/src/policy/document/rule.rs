@@ -7,8 +7,8 @@ use super::{Members, Place, Reader, Value, quoted, similar};
 use crate::digest::Algorithm;
 use crate::reference::Reference;
 use crate::rule::{
-    Capability, MAX_DEADLINE_MILLISECONDS, MAX_MEMORY_MIB, MAX_OUTPUT_KIB, OCI_SCHEME, RuleBudget,
-    RuleUse,
+    Capability, MAX_RULE_DEADLINE_MILLISECONDS, MAX_RULE_MEMORY_MIB, MAX_RULE_OUTPUT_KIB,
+    OCI_SCHEME, RuleBudget, RuleUse,
 };
 
 impl Reader<'_> {
@@ -44,7 +44,15 @@ impl Reader<'_> {
         if let Some(index) = self.indices.get(&rule) {
             return Some(*index);
         }
-        // Each takes more than ten bytes of the document.
+        if self.rules.len() == MAX_RULES {
+            self.mistakes.error(
+                place,
+                "rules-too-many",
+                format!("the document has more than {MAX_RULES} distinct rules"),
+                Some("let one rule do what several do, by its settings".to_owned()),
+            );
+            return None;
+        }
         let index = u32::try_from(self.rules.len()).ok()?;
         self.rules.push(RuleUse { place: place.path(), ..rule.clone() });
         self.indices.insert(rule, index);
@@ -87,45 +95,24 @@ impl Reader<'_> {
         if !matches!(value.kind, Kind::Object(_)) {
             return self.wrong_object(&place, &value.kind);
         }
-        let mut text = String::new();
-        self.compact(value, &place, &mut text).then_some(text)
+        self.is_without_repetition(value, &place).then(|| value.compact())
     }
 
-    /// Write a value as the document has it, but without space. Whether it can be understood: whether no key is
-    /// there twice.
-    fn compact(&mut self, value: &Value, place: &Place<'_>, text: &mut String) -> bool {
-        let mut is_sound = true;
+    /// Whether no object, however deep, has a key twice.
+    fn is_without_repetition(&mut self, value: &Value, place: &Place<'_>) -> bool {
         match &value.kind {
-            Kind::Array(items) => {
-                text.push('[');
-                for (index, item) in items.iter().enumerate() {
-                    if index > 0 {
-                        text.push(',');
-                    }
-                    is_sound &= self.compact(item, &place.index(index, item.at), text);
-                }
-                text.push(']');
-            }
-            Kind::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
-            Kind::Null => text.push_str("null"),
-            Kind::Number(number) => text.push_str(number),
+            Kind::Array(items) => items.iter().enumerate().fold(true, |sound, (index, item)| {
+                self.is_without_repetition(item, &place.index(index, item.at)) && sound
+            }),
             Kind::Object(members) => {
-                text.push('{');
                 let distinct = self.any_members(value, place).unwrap_or_default();
-                is_sound = distinct.len() == members.len();
-                for (index, (key, value, place)) in distinct.iter().enumerate() {
-                    if index > 0 {
-                        text.push(',');
-                    }
-                    push_string(key, text);
-                    text.push(':');
-                    is_sound &= self.compact(value, place, text);
-                }
-                text.push('}');
+                let sound = distinct.len() == members.len();
+                distinct.iter().fold(sound, |sound, (_, value, place)| {
+                    self.is_without_repetition(value, place) && sound
+                })
             }
-            Kind::String(string) => push_string(string, text),
+            _ => true,
         }
-        is_sound
     }
 
     /// Sorted.
@@ -148,15 +135,15 @@ impl Reader<'_> {
         let mut capabilities = Vec::with_capacity(found.len());
         for (index, (capability, at)) in found.drain(..).enumerate() {
             if capabilities.contains(&capability) {
-                self.mistakes.error(
+                self.mistakes.warn(
                     &place.index(index, at),
                     "capability-repeated",
                     format!("{:?} is granted twice", capability.name()),
                     Some("remove one of the two".to_owned()),
                 );
-                return None;
+            } else {
+                capabilities.push(capability);
             }
-            capabilities.push(capability);
         }
         capabilities.sort_unstable();
         Some(capabilities)
@@ -172,7 +159,7 @@ impl Reader<'_> {
         if !granted {
             self.mistakes.error(
                 &place,
-                "data-not-granted",
+                "capability-missing",
                 "the rule cannot read these documents",
                 Some("add \"data\" to its capabilities, or remove them".to_owned()),
             );
@@ -205,15 +192,15 @@ impl Reader<'_> {
         let mut budget = RuleBudget::default();
         let Some((value, place)) = members.get("budget") else { return Some(budget) };
         let keys = [
-            ("deadlineMilliseconds", MAX_DEADLINE_MILLISECONDS),
-            ("memoryMiB", MAX_MEMORY_MIB),
-            ("outputKiB", MAX_OUTPUT_KIB),
+            ("deadlineMilliseconds", MAX_RULE_DEADLINE_MILLISECONDS),
+            ("memoryMiB", MAX_RULE_MEMORY_MIB),
+            ("outputKiB", MAX_RULE_OUTPUT_KIB),
         ];
         let members = self.members(value, &place, &keys.map(|(key, _)| key))?;
         let mut is_sound = true;
         for (key, most) in keys {
             let Some((value, place)) = members.get(key) else { continue };
-            let number = self.number(value, &place, "budget-invalid", key, most);
+            let number = self.number(value, &place, most);
             is_sound &= number.is_some();
             match key {
                 "deadlineMilliseconds" => budget.deadline_milliseconds = number,
@@ -240,14 +227,14 @@ fn oci_fault(reference: &str) -> Option<&'static str> {
     }
 }
 
-fn push_string(string: &str, text: &mut String) {
-    // Texts can always be written.
-    text.push_str(&serde_json::to_string(string).unwrap_or_default());
-}
+/// Most distinct rules of a document: one for every team of a large organisation. Each is compiled code that a
+/// server holds.
+const MAX_RULES: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::super::super::{Policy, check, dialect};
+    use super::MAX_RULES;
     use crate::rule::RuleUses;
     use crate::verdict::Severity;
 
@@ -353,12 +340,8 @@ mod tests {
                 "capability-unknown $.default[0].capabilities[1]",
             ),
             (
-                r#"{"type": "rule", "module": "a", "capabilities": ["log", "log"]}"#,
-                "capability-repeated $.default[0].capabilities[1]",
-            ),
-            (
                 r#"{"type": "rule", "module": "a", "data": {"a": "b"}}"#,
-                "data-not-granted $.default[0].data",
+                "capability-missing $.default[0].data",
             ),
             (
                 r#"{"type": "rule", "module": "a", "capabilities": ["data"], "data": {"a": ""}}"#,
@@ -373,11 +356,11 @@ mod tests {
             assert_eq!(told(&document), [expected], "{rule}");
             assert!(Policy::parse(document.as_bytes()).is_err(), "{rule}");
         }
-        for number in ["0", "-1", "1.0", "1e2", "5001", "99999999999"] {
+        for number in ["0", "-1", "1.0", "1e2", "10001", "99999999999"] {
             let document = in_default(&format!(
                 r#"{{"type": "rule", "module": "a", "budget": {{"deadlineMilliseconds": {number}}}}}"#
             ));
-            let expected = ["budget-invalid $.default[0].budget.deadlineMilliseconds"];
+            let expected = ["number-invalid $.default[0].budget.deadlineMilliseconds"];
             assert_eq!(told(&document), expected, "{number}");
         }
     }
@@ -405,6 +388,26 @@ mod tests {
         ] {
             assert_eq!(named(wrong).as_deref(), Some("module-invalid"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_capability_that_is_granted_twice_is_granted() {
+        let document =
+            in_default(r#"{"type": "rule", "module": "a", "capabilities": ["log", "log"]}"#);
+        assert_eq!(told(&document), ["?capability-repeated $.default[0].capabilities[1]"]);
+        assert_eq!(rules(&document).uses[0].capabilities.len(), 1);
+    }
+
+    #[test]
+    fn rules_are_limited_in_number() {
+        let document = |count: usize| {
+            let rule = |number| format!(r#"{{"type": "rule", "module": "{number}.wasm"}}"#);
+            // The same once more is no other rule.
+            in_default(&(0..count).chain([0]).map(rule).collect::<Vec<_>>().join(","))
+        };
+        assert_eq!(told(&document(MAX_RULES)), [""; 0]);
+        let expected = format!("rules-too-many $.default[{MAX_RULES}]");
+        assert_eq!(told(&document(MAX_RULES + 1)), [expected]);
     }
 
     #[test]
