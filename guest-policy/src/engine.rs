@@ -1,7 +1,7 @@
 //! The engine: a loaded policy that judges images.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::digest::Digest;
 use crate::evaluation::{self, Evaluation, Node, State};
@@ -12,11 +12,11 @@ use crate::image::{
 use crate::manifest;
 use crate::openpgp::{self, Candidate, Keyring};
 use crate::policy::{
-    self, KeyProblem, KeySource, KeyType, Material, Policy, Requirement, SignedBy,
+    self, AtLeast, KeyProblem, KeySource, KeyType, Material, Policy, Requirement, SignedBy,
 };
 use crate::quoted::quoted;
 use crate::reference::Reference;
-use crate::rule::RuleUses;
+use crate::rule::{RuleUse, RuleUses};
 use crate::simple_signing::{Payload, Stored};
 use crate::verdict::{Claim, Explained, Explanation, Finding, Mistake, Outcome, Reason, Verdict};
 
@@ -25,6 +25,8 @@ use crate::verdict::{Claim, Explained, Explanation, Finding, Mistake, Outcome, R
 pub struct Engine {
     policy: Policy,
     keys: Keys,
+    /// Each `signedBy` in words, by its number: there can be many keys to name.
+    words: BTreeMap<usize, String>,
 }
 
 impl Engine {
@@ -43,6 +45,11 @@ impl Engine {
         policy::check(document, &|material| key_problem(material, files))
     }
 
+    /// What of a document other implementations of containers-policy.json(5) refuse, though it is right here.
+    pub fn dialect(document: &[u8]) -> Vec<Mistake> {
+        policy::dialect(document)
+    }
+
     /// Load a policy and its keys. Keys that cannot be used are no obstacle: they are an error where a
     /// verdict rests on them.
     ///
@@ -52,7 +59,13 @@ impl Engine {
     pub fn load(document: &[u8], files: &[KeyFile]) -> Result<Self, Vec<Mistake>> {
         let policy = Policy::parse(document)?;
         let keys = Keys::load(&policy, files);
-        Ok(Self { policy, keys })
+        let mut words = BTreeMap::new();
+        for requirement in policy.requirements() {
+            if let Requirement::SignedBy(signed_by) = requirement {
+                words.insert(signed_by.number, keys.in_words(signed_by));
+            }
+        }
+        Ok(Self { policy, keys, words })
     }
 
     /// Which evidence an evaluation of this image will look at.
@@ -68,18 +81,39 @@ impl Engine {
 
     /// The rules that the policy names.
     pub fn rules(&self) -> RuleUses {
-        RuleUses::default()
+        self.policy.rules()
     }
 
-    /// Judge the signatures of a rule's module by the policy's `rulesFrom`.
+    /// Judge the signatures of a rule's module by the policy's `rulesFrom`; without that, every module is good.
+    /// `digest` is that of the artifact's manifest, or of the module itself where it lies in a file.
     pub fn judge_module(
         &self,
-        _subject: &Subject,
-        _digest: &Digest,
-        _signatures: &[Signature],
-        _now: u64,
+        subject: &Subject,
+        digest: &Digest,
+        signatures: &[Signature],
+        now: u64,
     ) -> Evaluation {
-        unimplemented!()
+        let mut evaluation = Evaluation {
+            scope: MODULES_SCOPE.to_owned(),
+            digest: digest.to_string(),
+            failure: None,
+            nodes: Vec::new(),
+        };
+        let Some(requirements) = self.policy.rules_from() else {
+            let words = "without rulesFrom, every module is accepted".to_owned();
+            evaluation.nodes = vec![Node { depth: 0, words, state: State::Held(Vec::new()) }];
+            return evaluation;
+        };
+        let reference = subject.reference.as_deref().map(Reference::parse_normalized).transpose();
+        match reference.map_err(Failure::subject) {
+            Ok(reference) => {
+                let digest = digest.clone();
+                let image = Image { subject, signatures, reference, digest, now };
+                evaluation.nodes = Judge::new(self, &image, requirements).all(requirements);
+            }
+            Err(failure) => evaluation.failure = Some(failure.into()),
+        }
+        evaluation
     }
 
     /// Decide. `now` is the evaluation time, in seconds since 1970-01-01 UTC. A rule that would have to be asked
@@ -102,40 +136,21 @@ impl Engine {
         };
         let judged = self.policy.lookup(subject).map_err(Failure::subject).and_then(|lookup| {
             evaluation.scope = lookup.scope;
-            if !reached(lookup.requirements).any(Requirement::needs_signatures)
-                && let Some((place, requirement)) = (0..)
-                    .zip(lookup.requirements)
-                    .find(|(_, requirement)| always_fails(requirement))
+            let requirements = lookup.requirements;
+            if !reached(requirements).any(Requirement::needs_signatures)
+                && let Some(decisive) = requirements.iter().position(Requirement::always_fails)
             {
-                let image = Image { subject, evidence, reference: None, digest, now };
-                return Ok(vec![self.node(place, requirement, &image)]);
+                let image = Image { subject, signatures: &[], reference: None, digest, now };
+                return Ok(Judge::new(self, &image, requirements).one(requirements, decisive));
             }
             let image = Image::new(subject, evidence, digest, now)?;
-            let mut failed = false;
-            let nodes = (0..).zip(lookup.requirements).map(|(place, requirement)| {
-                if failed {
-                    let words = self.in_words(requirement);
-                    return Node { depth: 0, words, state: State::Skipped };
-                }
-                let node = self.node(place, requirement, &image);
-                failed = matches!(node.state, State::Failed(_));
-                node
-            });
-            Ok(nodes.collect())
+            Ok(Judge::new(self, &image, requirements).all(requirements))
         });
         match judged {
             Ok(nodes) => evaluation.nodes = nodes,
             Err(failure) => evaluation.failure = Some(failure.into()),
         }
         evaluation
-    }
-
-    fn node(&self, place: u32, requirement: &Requirement, image: &Image<'_>) -> Node {
-        let state = match self.judge(place, requirement, image) {
-            Ok(claim) => State::Held(claim.into_iter().collect()),
-            Err(failure) => State::Failed(failure.into()),
-        };
-        Node { depth: 0, words: self.in_words(requirement), state }
     }
 
     /// Judge each signature on its own, against every requirement that asks for signatures.
@@ -151,30 +166,37 @@ impl Engine {
             Ok(lookup) => Explanation {
                 scope: lookup.scope,
                 candidates: lookup.candidates,
-                requirements: lookup
-                    .requirements
-                    .iter()
-                    .map(|r| explained(self.in_words(r)))
-                    .collect(),
+                requirements: self.explained(lookup.requirements, 0),
             },
             Err(error) => Explanation {
                 scope: policy::DEFAULT_SCOPE.to_owned(),
                 candidates: Vec::new(),
-                requirements: vec![explained(error.to_string())],
+                requirements: vec![Explained { depth: 0, words: error.to_string() }],
             },
         }
     }
 
-    /// Whether a requirement holds; the claim that it rests on, if it asks for a signature.
-    fn judge(
-        &self,
-        place: u32,
-        requirement: &Requirement,
-        image: &Image<'_>,
-    ) -> Result<Option<Claim>, Failure> {
-        let denied = |code, message, hint| Err(Failure::deny(code, Some(place), message, hint));
+    /// Each requirement in words, followed by its parts.
+    fn explained(&self, requirements: &[Requirement], depth: u32) -> Vec<Explained> {
+        let mut explained = Vec::with_capacity(requirements.len());
+        for requirement in requirements {
+            explained.push(Explained { depth, words: self.in_words(requirement) });
+            explained.extend(self.explained(requirement.parts(), depth + 1));
+        }
+        explained
+    }
+
+    /// What is known of a requirement. Where `all` is set, each signature that it accepts counts, and not just the
+    /// first.
+    fn judge(&self, place: u32, requirement: &Requirement, image: &Image<'_>, all: bool) -> State {
+        let denied = |code, message, hint| {
+            State::Failed(Failure::deny(code, Some(place), message, hint).into())
+        };
         match requirement {
-            Requirement::InsecureAcceptAnything => Ok(None),
+            Requirement::AnyOf(_) => State::AnyOf,
+            Requirement::AtLeast(AtLeast { count, .. }) => State::AtLeast(*count),
+            Requirement::InsecureAcceptAnything => State::Held(Vec::new()),
+            Requirement::Rule(rule) => State::Rule(*rule),
             Requirement::Reject => denied(
                 "rejected-by-policy",
                 format!("Running image {} is rejected by policy.", image.subject.name),
@@ -190,7 +212,12 @@ impl Engine {
                 "sigstoreSigned cannot be evaluated by this version".to_owned(),
                 "use signedBy for images that this version should accept",
             ),
-            Requirement::SignedBy(signed_by) => self.signed_by(place, signed_by, image).map(Some),
+            Requirement::SignedBy(signed_by) => {
+                match self.signed_by(place, signed_by, image, all) {
+                    Ok(claims) => State::Held(claims),
+                    Err(failure) => State::Failed(failure.into()),
+                }
+            }
         }
     }
 
@@ -200,8 +227,9 @@ impl Engine {
         place: u32,
         signed_by: &SignedBy,
         image: &Image<'_>,
-    ) -> Result<Claim, Failure> {
-        let messages = simple_signatures(&image.evidence.signatures, place)?;
+        all: bool,
+    ) -> Result<Vec<Claim>, Failure> {
+        let messages = simple_signatures(image.signatures, place)?;
         if messages.is_empty() {
             return Err(Failure::deny(
                 "signature-missing",
@@ -211,14 +239,20 @@ impl Engine {
             ));
         }
         let trusted = self.keys.of(signed_by).map_err(|fault| fault.failure(place))?;
-        let mut reasons = Vec::new();
+        let (mut claims, mut reasons) = (Vec::new(), Vec::new());
         for message in &messages {
             match accepted(place, signed_by, trusted, message, image) {
-                Ok(claim) => return Ok(claim),
+                Ok(claim) if !all => return Ok(vec![claim]),
+                // The same signature can be there twice.
+                Ok(claim) if claims.contains(&claim) => {}
+                Ok(claim) => claims.push(claim),
                 Err(reason) => reasons.push(reason),
             }
         }
-        Err(Failure { outcome: Outcome::Deny, reason: summary(place, reasons) })
+        if claims.is_empty() {
+            return Err(Failure { outcome: Outcome::Deny, reason: summary(place, reasons) });
+        }
+        Ok(claims)
     }
 
     fn finding(
@@ -254,8 +288,11 @@ impl Engine {
                 return finding;
             }
         };
-        for (place, requirement) in (0..).zip(requirements) {
-            let Requirement::SignedBy(signed_by) = requirement else { continue };
+        let parts = (0..).zip(requirements).flat_map(|(place, requirement)| {
+            requirement.all().into_iter().map(move |part| (place, part))
+        });
+        for (place, part) in parts {
+            let Requirement::SignedBy(signed_by) = part else { continue };
             let judged = match self.keys.of(signed_by) {
                 Ok(trusted) => accepted(place, signed_by, trusted, message, image),
                 Err(fault) => Err(fault.failure(place).reason),
@@ -270,10 +307,21 @@ impl Engine {
 
     fn in_words(&self, requirement: &Requirement) -> String {
         match requirement {
+            Requirement::AnyOf(_) => "anyOf: one of these holds".to_owned(),
+            Requirement::AtLeast(AtLeast { count: 1, .. }) => {
+                "atLeast: a signer is behind one of these".to_owned()
+            }
+            Requirement::AtLeast(AtLeast { count, .. }) => {
+                format!("atLeast: {count} distinct signers are behind these")
+            }
             Requirement::InsecureAcceptAnything => {
                 "insecureAcceptAnything: holds for every image, signed or not".to_owned()
             }
             Requirement::Reject => "reject: holds for no image".to_owned(),
+            Requirement::Rule(rule) => match self.policy.rule(*rule) {
+                Some(rule) => rule_in_words(rule),
+                None => "rule".to_owned(),
+            },
             Requirement::SignedBaseLayer { .. } => {
                 "signedBaseLayer: holds for no image, since nobody evaluates it".to_owned()
             }
@@ -281,25 +329,108 @@ impl Engine {
                 "sigstoreSigned: holds for no image, since this version does not evaluate it"
                     .to_owned()
             }
-            Requirement::SignedBy(signed_by) => {
-                let keys = match self.keys.of(signed_by).and_then(Trusted::keyrings) {
-                    Ok(keyrings) => fingerprints(&keyrings),
-                    Err(fault) => fault.message(),
-                };
-                format!("signedBy: a simple signature by {keys}, for {}", signed_by.identity)
+            Requirement::SignedBy(SignedBy { number, .. }) => {
+                self.words.get(number).cloned().unwrap_or_else(|| "signedBy".to_owned())
             }
         }
     }
 }
 
-fn explained(words: String) -> Explained {
-    Explained { depth: 0, words }
+fn rule_in_words(rule: &RuleUse) -> String {
+    let mut words = format!("rule: {}", rule.module);
+    if rule.settings != "{}" {
+        let shown: String = rule.settings.chars().take(MAX_SETTINGS_SHOWN).collect();
+        let more = if shown.len() < rule.settings.len() { "…" } else { "" };
+        words = format!("{words} with {shown}{more}");
+    }
+    if !rule.capabilities.is_empty() {
+        let names: Vec<_> = rule.capabilities.iter().map(|capability| capability.name()).collect();
+        words = format!("{words}, which may use {}", names.join(", "));
+    }
+    words
+}
+
+/// What judges the requirements of one scope.
+struct Judge<'a> {
+    engine: &'a Engine,
+    image: &'a Image<'a>,
+    /// Whether rules are asked, who are told of every good signature.
+    has_rule: bool,
+    /// Whether every good signature is looked for, and not just the first.
+    collects: bool,
+    nodes: Vec<Node>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(engine: &'a Engine, image: &'a Image<'a>, requirements: &[Requirement]) -> Self {
+        let has_rule = requirements.iter().any(Requirement::has_rule);
+        let collects = has_rule || requirements.iter().any(Requirement::counts_signers);
+        Self { engine, image, has_rule, collects, nodes: Vec::new() }
+    }
+
+    /// All in order, until one certainly does not hold.
+    fn all(mut self, requirements: &[Requirement]) -> Vec<Node> {
+        let mut failed = false;
+        for (place, requirement) in (0..).zip(requirements) {
+            if failed {
+                self.skip(requirement, 0);
+            } else {
+                failed = self.node(place, requirement, 0, false) == Some(false);
+            }
+        }
+        self.nodes
+    }
+
+    /// Only the one at this place.
+    fn one(mut self, requirements: &[Requirement], decisive: usize) -> Vec<Node> {
+        for (index, (place, requirement)) in (0..).zip(requirements).enumerate() {
+            if index == decisive {
+                self.node(place, requirement, 0, false);
+            } else {
+                self.skip(requirement, 0);
+            }
+        }
+        self.nodes
+    }
+
+    /// Judge a requirement with its parts. Whether it holds, as far as that is certain without rules. `counted`:
+    /// all who are behind it matter.
+    fn node(
+        &mut self,
+        place: u32,
+        requirement: &Requirement,
+        depth: u32,
+        counted: bool,
+    ) -> Option<bool> {
+        let at = self.nodes.len();
+        let words = self.engine.in_words(requirement);
+        let state = self.engine.judge(place, requirement, self.image, self.collects);
+        self.nodes.push(Node { depth, words, state });
+        let counted = counted || matches!(requirement, Requirement::AtLeast(_));
+        let one_is_enough = !counted && !self.has_rule;
+        let mut decided = false;
+        for part in requirement.parts() {
+            if decided {
+                self.skip(part, depth + 1);
+            } else {
+                let holds = self.node(place, part, depth + 1, counted) == Some(true);
+                decided = one_is_enough && holds;
+            }
+        }
+        evaluation::holds(&self.nodes, at)
+    }
+
+    fn skip(&mut self, requirement: &Requirement, depth: u32) {
+        let words = self.engine.in_words(requirement);
+        self.nodes.push(Node { depth, words, state: State::Skipped });
+        requirement.parts().iter().for_each(|part| self.skip(part, depth + 1));
+    }
 }
 
 /// What a verdict is about, its parts read once.
 struct Image<'a> {
     subject: &'a Subject,
-    evidence: &'a Evidence,
+    signatures: &'a [Signature],
     reference: Option<Reference>,
     digest: Digest,
     now: u64,
@@ -342,7 +473,7 @@ impl<'a> Image<'a> {
                 ));
             }
         }
-        Ok(Self { subject, evidence, reference, digest, now })
+        Ok(Self { subject, signatures: &evidence.signatures, reference, digest, now })
     }
 }
 
@@ -355,6 +486,8 @@ struct Keys {
     /// Whether every key ring can be used, and has a key.
     are_sound: bool,
     by_data: BTreeMap<Vec<u8>, Result<Keyring, KeyFault>>,
+    /// For the primary key of each certificate that shares a key with another one: a name for all of them.
+    shared: BTreeMap<openpgp::Material, openpgp::Material>,
 }
 
 impl Keys {
@@ -386,7 +519,18 @@ impl Keys {
             keyring.as_ref().is_ok_and(|keyring| !keyring.is_empty())
         };
         keys.are_sound = keys.by_path.values().chain(keys.by_data.values()).all(is_sound);
+        let keyrings = keys.by_path.values().chain(keys.by_data.values()).flatten();
+        keys.shared = shared(keyrings.flat_map(Keyring::materials));
         keys
+    }
+
+    /// What `signedBy` asks for.
+    fn in_words(&self, signed_by: &SignedBy) -> String {
+        let keys = match self.of(signed_by).and_then(Trusted::keyrings) {
+            Ok(keyrings) => fingerprints(&keyrings),
+            Err(fault) => fault.message(),
+        };
+        format!("signedBy: a simple signature by {keys}, for {}", signed_by.identity)
     }
 
     /// The keys of a requirement, or the first thing that is wrong with them: one unusable file makes the
@@ -406,6 +550,48 @@ impl Keys {
         }
         Ok(trusted)
     }
+}
+
+/// Certificates, each with its primary key first, that are connected by the keys that they share. So whether two
+/// signers are one does not depend on which of their signatures are shown.
+fn shared<'a>(
+    certificates: impl Iterator<Item = &'a [openpgp::Material]>,
+) -> BTreeMap<openpgp::Material, openpgp::Material> {
+    // Each key with another one of the same group, towards the smallest, which is its own.
+    let mut towards = BTreeMap::new();
+    let mut primaries = BTreeSet::new();
+    for keys in certificates {
+        let Some(primary) = keys.first() else { continue };
+        primaries.insert(*primary);
+        for key in keys {
+            let (one, other) = (end(&mut towards, *primary), end(&mut towards, *key));
+            towards.insert(one.max(other), one.min(other));
+        }
+    }
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for primary in primaries {
+        groups.entry(end(&mut towards, primary)).or_default().push(primary);
+    }
+    let shared = groups.into_iter().filter(|(_, group)| group.len() > 1);
+    shared.flat_map(|(name, group)| group.into_iter().map(move |key| (key, name))).collect()
+}
+
+/// Where a key leads; the way is shorter the next time.
+fn end(
+    towards: &mut BTreeMap<openpgp::Material, openpgp::Material>,
+    key: openpgp::Material,
+) -> openpgp::Material {
+    let mut end = key;
+    while let Some(next) = towards.get(&end).filter(|next| **next != end) {
+        end = *next;
+    }
+    let mut at = key;
+    while at != end
+        && let Some(next) = towards.insert(at, end)
+    {
+        at = next;
+    }
+    end
 }
 
 /// The keys that one requirement trusts.
@@ -550,19 +736,9 @@ impl Failure {
     }
 }
 
-/// Whether a requirement fails for every image, whatever its signatures are.
 /// The requirements that are looked at: none that stands behind one that always fails.
 fn reached(requirements: &[Requirement]) -> impl Iterator<Item = &Requirement> {
-    requirements.iter().take_while(|requirement| !always_fails(requirement))
-}
-
-fn always_fails(requirement: &Requirement) -> bool {
-    match requirement {
-        Requirement::Reject
-        | Requirement::SignedBaseLayer { .. }
-        | Requirement::SigstoreSigned(_) => true,
-        Requirement::InsecureAcceptAnything | Requirement::SignedBy(_) => false,
-    }
+    requirements.iter().take_while(|requirement| !requirement.always_fails())
 }
 
 /// The OpenPGP messages among all signatures. One that is of no known format spoils all of them: it may be
@@ -666,6 +842,11 @@ fn accepted(
             hint,
         ));
     }
+    let mut material = vec![verified.primary];
+    for key in [Some(&verified.signer), trusted.keys.shared.get(&verified.primary)] {
+        material.extend(key.filter(|key| !material.contains(key)).copied());
+    }
+    let material = material.iter().map(ToString::to_string).collect();
     Ok(Claim {
         format: "simple-signing".to_owned(),
         key: verified.key,
@@ -676,7 +857,7 @@ fn accepted(
         creator: payload.creator,
         valid_until: verified.valid_until,
         requirement: place,
-        material: Vec::new(),
+        material,
     })
 }
 
@@ -735,3 +916,9 @@ fn key_problem(material: &Material, files: &[KeyFile]) -> Option<KeyProblem> {
 
 /// As many fingerprints as fit three lines of a terminal.
 const MAX_FINGERPRINTS_SHOWN: usize = 4;
+
+/// How messages name `rulesFrom`.
+const MODULES_SCOPE: &str = "rulesFrom";
+
+/// As many characters of a rule's settings as fit two lines of a terminal.
+const MAX_SETTINGS_SHOWN: usize = 160;

@@ -7,6 +7,7 @@ use sequoia_openpgp::armor::{Kind, Reader, ReaderMode};
 use sequoia_openpgp::cert::prelude::*;
 use sequoia_openpgp::parse::Parse;
 
+use super::material::Material;
 use super::message::{Packets, key_id};
 use super::ready::Ready;
 use super::{profile, subpackets};
@@ -15,6 +16,8 @@ use super::{profile, subpackets};
 #[derive(Debug, Default)]
 pub(crate) struct Keyring {
     certs: Vec<Cert>,
+    /// Of each certificate, its primary key first: the keys that can sign.
+    materials: Vec<Vec<Material>>,
     /// By key identifier, which can collide.
     index: BTreeMap<[u8; 8], Vec<Place>>,
 }
@@ -25,6 +28,7 @@ struct Place {
     cert: usize,
     /// Which of the certificate's keys.
     key: usize,
+    material: Material,
     ready: Option<Ready>,
 }
 
@@ -36,6 +40,10 @@ pub(crate) struct Candidate<'a> {
     pub(super) key: usize,
     /// The key made ready, if it is of a kind for which that helps.
     pub(super) ready: Option<&'a Ready>,
+    /// The certificate's primary key.
+    pub(super) primary: Material,
+    /// This key.
+    pub(super) signer: Material,
 }
 
 impl Keyring {
@@ -80,6 +88,11 @@ impl Keyring {
         &self.certs
     }
 
+    /// Of each certificate, its primary key first: the keys that can sign.
+    pub(crate) fn materials(&self) -> impl Iterator<Item = &[Material]> {
+        self.materials.iter().map(Vec::as_slice)
+    }
+
     /// The identifiers of all keys.
     pub(crate) fn ids(&self) -> impl Iterator<Item = [u8; 8]> {
         self.index.keys().copied()
@@ -88,8 +101,14 @@ impl Keyring {
     /// The keys with this identifier.
     pub(crate) fn candidates(&self, id: [u8; 8]) -> impl Iterator<Item = Candidate<'_>> {
         let places = self.index.get(&id).into_iter().flatten();
-        places.filter_map(|Place { cert, key, ready }| {
-            Some(Candidate { cert: self.certs.get(*cert)?, key: *key, ready: ready.as_ref() })
+        places.filter_map(|Place { cert, key, material, ready }| {
+            Some(Candidate {
+                cert: self.certs.get(*cert)?,
+                key: *key,
+                ready: ready.as_ref(),
+                primary: *self.materials.get(*cert)?.first()?,
+                signer: *material,
+            })
         })
     }
 
@@ -119,14 +138,20 @@ impl Keyring {
             CertParser::from_bytes(stream).map_err(|e| KeyringError::Damaged(e.to_string()))?;
         for cert in parser {
             let cert = cert.map_err(|e| KeyringError::Damaged(e.to_string()))?;
+            let mut materials = Vec::new();
             for (place, key) in cert.keys().enumerate() {
+                let material = Material::of(key.key().mpis());
+                if place == 0 || key.key().pk_algo().for_signing() {
+                    materials.push(material);
+                }
                 if let Some(id) = key_id(&key.key().fingerprint().into()) {
                     let ready = Ready::new(key.key().mpis());
-                    let place = Place { cert: self.certs.len(), key: place, ready };
+                    let place = Place { cert: self.certs.len(), key: place, material, ready };
                     self.index.entry(id).or_default().push(place);
                 }
             }
             self.certs.push(cert);
+            self.materials.push(materials);
         }
         Ok(())
     }

@@ -4,6 +4,9 @@
 //! A reader goes on after a mistake wherever that makes sense, so that all of them are told at once. A part
 //! that cannot be understood is `None`; a document with any error is refused as a whole.
 
+mod composite;
+mod rule;
+
 use std::collections::BTreeMap;
 
 use super::identity::{IdentityMatch, Prefix};
@@ -13,8 +16,10 @@ use super::requirement::{
     Fulcio, KeySource, KeyType, Material, Pki, Requirement, SignedBy, SigstoreSigned, SigstoreTrust,
 };
 use super::{KeyProblem, MAX_DOCUMENT_BYTES, Policy, Scopes};
+use crate::evaluation::MAX_NESTING;
 use crate::lenient_base64;
 use crate::reference::Reference;
+use crate::rule::RuleUse;
 use crate::scope;
 
 /// Read a document. `problem` looks at each key of a `signedBy` requirement.
@@ -27,6 +32,11 @@ pub(super) fn read(
         problem,
         key_paths: Vec::new(),
         looked_at: BTreeMap::new(),
+        signed_by: 0,
+        rules: Vec::new(),
+        indices: BTreeMap::new(),
+        nesting: 0,
+        in_rules_from: false,
     };
     if document.len() > MAX_DOCUMENT_BYTES {
         reader.mistakes.error(
@@ -55,20 +65,36 @@ struct Reader<'a> {
     key_paths: Vec<String>,
     /// What `problem` said about each of `key_paths`: a file that many scopes name is looked at once.
     looked_at: BTreeMap<String, Option<KeyProblem>>,
+    /// How many requirements `signedBy` there were.
+    signed_by: usize,
+    /// The distinct rules, in order of appearance.
+    rules: Vec<RuleUse>,
+    /// Where each of `rules` is, by all but its place.
+    indices: BTreeMap<RuleUse, u32>,
+    /// In how many requirements the one that is read lies.
+    nesting: u32,
+    /// Whether it is about modules of rules.
+    in_rules_from: bool,
 }
 
 impl Reader<'_> {
     fn policy(&mut self, value: &Value) -> Option<Policy> {
         let root = Place::root(value.at);
-        let members = self.members(value, &root, &["default", "transports"])?;
+        let members = self.members(value, &root, &["default", "rulesFrom", "transports"])?;
         let (mut default, mut transports) = (None, Some(BTreeMap::new()));
+        let mut rules_from = Some(None);
         for (key, value, place) in members.iter() {
-            if key == "default" {
-                default = self.requirements(value, &place);
-                self.warn_if_open(default.as_deref(), &place, "every image without a scope");
-            } else {
-                transports = self.transports(value, &place);
+            match key {
+                "default" => {
+                    default = self.requirements(value, &place);
+                    self.warn_if_open(default.as_deref(), &place, "every image without a scope");
+                }
+                "rulesFrom" => rules_from = self.rules_from(value, &place).map(Some),
+                _ => transports = self.transports(value, &place),
             }
+        }
+        if let (Some(Some(required)), Some((_, place))) = (&rules_from, members.get("rulesFrom")) {
+            self.warn_of_files(required, &place);
         }
         if members.get("default").is_none() {
             self.mistakes.error(
@@ -81,6 +107,8 @@ impl Reader<'_> {
         Some(Policy {
             default: default?,
             transports: transports?,
+            rules_from: rules_from?,
+            rules: std::mem::take(&mut self.rules),
             key_paths: std::mem::take(&mut self.key_paths),
         })
     }
@@ -163,8 +191,7 @@ impl Reader<'_> {
     }
 
     fn warn_if_open(&mut self, list: Option<&[Requirement]>, place: &Place<'_>, whom: &str) {
-        let open = |requirement| matches!(requirement, &Requirement::InsecureAcceptAnything);
-        if list.is_some_and(|list| list.iter().all(open)) {
+        if list.is_some_and(|list| list.iter().all(Requirement::always_holds)) {
             self.mistakes.warn(
                 place,
                 "accepts-anything",
@@ -202,7 +229,13 @@ impl Reader<'_> {
 
     fn requirement(&mut self, value: &Value, place: &Place<'_>) -> Option<Requirement> {
         let name = self.type_name(value, place)?;
+        if OWN_TYPES.contains(&name.as_str()) && self.nesting == 0 {
+            let message = format!("Unknown policy requirement type {}", quoted(&name));
+            self.mistakes.foreign(place, "dialect-requirement", message);
+        }
         match name.as_str() {
+            "anyOf" => self.any_of(value, place),
+            "atLeast" => self.at_least(value, place).map(Requirement::AtLeast),
             "insecureAcceptAnything" => {
                 self.members(value, place, &["type"])?;
                 Some(Requirement::InsecureAcceptAnything)
@@ -211,6 +244,7 @@ impl Reader<'_> {
                 self.members(value, place, &["type"])?;
                 Some(Requirement::Reject)
             }
+            "rule" => self.rule(value, place).map(Requirement::Rule),
             "signedBaseLayer" => {
                 let members = self.members(value, place, &["type", "baseLayerIdentity"])?;
                 self.mistakes.warn(
@@ -246,7 +280,9 @@ impl Reader<'_> {
         let key_type = self.key_type(&members, place);
         let keys = self.signed_by_keys(&members, place, key_type);
         let identity = self.signed_identity(&members);
-        Some(SignedBy { key_type: key_type?, keys: keys?, identity: identity? })
+        let number = self.signed_by;
+        self.signed_by += 1;
+        Some(SignedBy { key_type: key_type?, keys: keys?, identity: identity?, number })
     }
 
     fn key_type(&mut self, members: &Members<'_>, place: &Place<'_>) -> Option<KeyType> {
@@ -345,12 +381,7 @@ impl Reader<'_> {
         place: &Place<'_>,
         key_type: Option<KeyType>,
     ) {
-        let none = match keys {
-            KeySource::Data(data) => data.is_empty(),
-            KeySource::Path(_) => false,
-            KeySource::Paths(paths) => paths.is_empty(),
-        };
-        if none {
+        if keys.is_empty() {
             self.mistakes.warn(
                 place,
                 "keys-empty",
@@ -956,8 +987,19 @@ fn syntax_hint(fault: &Fault) -> Option<String> {
     Some(hint.to_owned())
 }
 
-const REQUIREMENT_TYPES: [&str; 5] =
-    ["insecureAcceptAnything", "reject", "signedBaseLayer", "signedBy", "sigstoreSigned"];
+const REQUIREMENT_TYPES: [&str; 8] = [
+    "anyOf",
+    "atLeast",
+    "insecureAcceptAnything",
+    "reject",
+    "rule",
+    "signedBaseLayer",
+    "signedBy",
+    "sigstoreSigned",
+];
+
+/// Those of them that no other implementation has.
+const OWN_TYPES: [&str; 3] = ["anyOf", "atLeast", "rule"];
 
 const IDENTITY_TYPES: [&str; 6] = [
     "exactReference",
