@@ -71,11 +71,12 @@ fn is_kebab(text: &str) -> bool {
 const PAGE: &str = "docs/reasons.md";
 
 /// The files that give codes, beside those of the policy document.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "guest-policy/src/engine.rs",
     "guest-policy/src/evaluation.rs",
     "guest-policy/src/openpgp.rs",
     "host/src/decide.rs",
+    "host/src/engine/rule/fault.rs",
     "host/src/policy.rs",
     "host/src/serve/unanswered.rs",
 ];

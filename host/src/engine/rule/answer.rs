@@ -130,22 +130,22 @@ fn with_kebab_code(reason: RuleReason) -> RuleReason {
 /// The code of a reason that has none.
 const UNSPECIFIED: &str = "unspecified";
 
-/// Reasons of one answer: one for each of a large image's layers.
+/// Reasons of one answer: more than anyone reads.
 const MAX_REASONS: usize = 32;
 
-/// A reason's code: the longest of this project's own has half as many.
+/// A reason's code: twice the longest of this project's own.
 const MAX_CODE_BYTES: usize = 64;
 
-/// A reason's message: as long as what the webhook passes on of all together.
+/// A reason's message: what a webhook's answer has room for.
 const MAX_MESSAGE_BYTES: usize = 1 << 10;
 
-/// Warnings of one answer.
+/// Warnings of one answer: more than a terminal should show of one image.
 const MAX_WARNINGS: usize = 16;
 
 /// A warning: four times what API servers pass on.
 const MAX_WARNING_BYTES: usize = 1 << 10;
 
-/// Annotations of one answer.
+/// Annotations of one answer: they lie in a log for years.
 const MAX_ANNOTATIONS: usize = 32;
 
 /// An annotation's name: that of Kubernetes after its prefix.

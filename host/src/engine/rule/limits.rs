@@ -82,16 +82,16 @@ pub const DEFAULT_RULE_DEADLINE: Duration = Duration::from_secs(1);
 /// The longest time that a policy can give a run: what an API server gives a webhook if nobody says otherwise.
 pub const MAX_RULE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Linear memory, if the policy says nothing: a rule in Python starts with a quarter of it.
+/// Linear memory, if the policy says nothing: a rule in Python starts with a tenth of it.
 pub const DEFAULT_RULE_MEMORY_BYTES: usize = 128 << 20;
 
 /// The most linear memory that a policy can give: the documents of the largest size, parsed by an interpreter.
 pub const MAX_RULE_MEMORY_BYTES: usize = 256 << 20;
 
-/// Bytes of an answer, if the policy says nothing: twice as many as all reasons of the largest size have.
+/// Bytes of an answer, if the policy says nothing: almost twice what all reasons of the largest size have.
 pub const DEFAULT_RULE_OUTPUT_BYTES: usize = 64 << 10;
 
-/// The most bytes of an answer that a policy can give.
+/// The most bytes of an answer that a policy can give: room for the largest schema of settings.
 pub const MAX_RULE_OUTPUT_BYTES: usize = 1 << 20;
 
 /// Most elements of all tables: an interpreter brings thousands of functions that are called indirectly, and
@@ -111,8 +111,8 @@ pub const MAX_RULE_MEMORIES: usize = 2;
 /// Resource handles that a component may hold: interfaces of rules have none.
 pub(super) const MAX_RULE_HANDLES: usize = 64;
 
-/// Bytes that may be handed over in one call: a message for capability `crypto`. That of a blob of the largest
-/// size is hashed in pieces by the rule itself.
+/// Bytes that may be handed over in one call: a message for capability `crypto`, twice a manifest of the largest
+/// size.
 pub(super) const MAX_HANDED_BYTES: usize = 8 << 20;
 
 /// What the rules of a project touch when they run.
