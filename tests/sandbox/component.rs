@@ -32,15 +32,15 @@ impl Impostor<'_> {
     /// The component's bytes.
     pub(crate) fn build(&self) -> Vec<u8> {
         let Self { memory, items, evaluate, wit } = self;
-        // Addresses: 0 is all zeros, which is an empty answer to everything but `evaluate`; 256 is a
-        // verdict without texts that denies; what a test writes goes from 1024 up. Parameters go to
+        // Addresses: 0 is all zeros, which is an empty answer to everything but `evaluate`; 256 is an
+        // evaluation without texts that failed (at 16) and denies (at 20); what a test writes goes from 1024 up. Parameters go to
         // 32768, each call over the one before it.
         let text = format!(
             r#"(module
                 {imports}
                 {memory}
                 {items}
-                (data (i32.const 256) "\01")
+                (data (i32.const 272) "\01\00\00\00\01")
                 (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 32768)
                 (func (export "{FACE}#key-paths") (param i32 i32) (result i32) i32.const 0)
                 (func (export "{FACE}#check") (param i32 i32 i32 i32) (result i32) i32.const 0)

@@ -89,8 +89,8 @@ fn table_growth_meets_the_limit() {
 fn giant_answer_is_refused() {
     let error = misbehaviour(
         "(drop (memory.grow (i32.const 1600)))
-         (i32.store (i32.const 1028) (i32.const 0))
-         (i32.store (i32.const 1032) (i32.const 100000000))
+         (i32.store (i32.const 1024) (i32.const 0))
+         (i32.store (i32.const 1028) (i32.const 100000000))
          (i32.const 1024)",
         "",
     );
@@ -102,9 +102,9 @@ fn giant_answer_is_refused() {
 fn giant_list_is_refused() {
     let error = misbehaviour(
         "(drop (memory.grow (i32.const 1600)))
-         (i32.store (i32.const 1048) (i32.const 0))
-         (i32.store (i32.const 1044) (i32.const 65536))
-         (i32.store (i32.const 1048) (i32.const 2000000))
+         (i32.store (i32.const 1060) (i32.const 0))
+         (i32.store (i32.const 1056) (i32.const 65536))
+         (i32.store (i32.const 1060) (i32.const 2000000))
          (i32.const 1024)",
         "",
     );
@@ -118,35 +118,39 @@ fn row_61_lying_answers_are_errors() {
     for (lie, write) in [
         (
             "string beyond memory",
-            "(i32.store (i32.const 1028) (i32.const 65000))
-                                  (i32.store (i32.const 1032) (i32.const 1000))",
+            "(i32.store (i32.const 1024) (i32.const 65000))
+                                  (i32.store (i32.const 1028) (i32.const 1000))",
         ),
         (
             "string wraps around",
-            "(i32.store (i32.const 1028) (i32.const -16))
-                                 (i32.store (i32.const 1032) (i32.const 32))",
+            "(i32.store (i32.const 1024) (i32.const -16))
+                                 (i32.store (i32.const 1028) (i32.const 32))",
         ),
-        ("string of the largest length", "(i32.store (i32.const 1032) (i32.const -1))"),
+        ("string of the largest length", "(i32.store (i32.const 1028) (i32.const -1))"),
         (
             "string that is not UTF-8",
             "(i32.store (i32.const 2048) (i32.const -1))
-                                      (i32.store (i32.const 1028) (i32.const 2048))
-                                      (i32.store (i32.const 1032) (i32.const 4))",
+                                      (i32.store (i32.const 1024) (i32.const 2048))
+                                      (i32.store (i32.const 1028) (i32.const 4))",
         ),
         (
             "list beyond memory",
-            "(i32.store (i32.const 1044) (i32.const 65000))
-                                (i32.store (i32.const 1048) (i32.const 100))",
+            "(i32.store (i32.const 1056) (i32.const 65000))
+                                (i32.store (i32.const 1060) (i32.const 100))",
         ),
-        ("list of the largest length", "(i32.store (i32.const 1048) (i32.const -1))"),
-        ("list whose size wraps around", "(i32.store (i32.const 1048) (i32.const 0x10000001))"),
+        ("list of the largest length", "(i32.store (i32.const 1060) (i32.const -1))"),
+        ("list whose size wraps around", "(i32.store (i32.const 1060) (i32.const 0x10000001))"),
         (
             "list that is not aligned",
-            "(i32.store (i32.const 1044) (i32.const 2049))
-                                      (i32.store (i32.const 1048) (i32.const 1))",
+            "(i32.store (i32.const 1056) (i32.const 2049))
+                                      (i32.store (i32.const 1060) (i32.const 1))",
         ),
-        ("outcome that does not exist", "(i32.store8 (i32.const 1024) (i32.const 3))"),
-        ("option that is neither", "(i32.store8 (i32.const 1064) (i32.const 2))"),
+        (
+            "outcome that does not exist",
+            "(i32.store8 (i32.const 1040) (i32.const 1))
+                                (i32.store8 (i32.const 1044) (i32.const 3))",
+        ),
+        ("option that is neither", "(i32.store8 (i32.const 1040) (i32.const 2))"),
     ] {
         let error = misbehaviour(&format!("{write} (i32.const 1024)"), "");
         assert!(
@@ -291,15 +295,15 @@ fn too_many_instances_are_refused() {
 fn row_61_nothing_is_kept_between_instances() {
     for slots in [None, Some(1)] {
         let impostor = Impostor {
-            // `valid-until` is how often this instance, its memory and its table were here before.
+            // The length of `scope` is how often this instance, its memory and its table were here before.
             items:
                 "(global $seen (mut i64) (i64.const 0)) (table $t 8 funcref) (elem declare func $f)
                     (func $f)",
-            evaluate: "(i32.store8 (i32.const 1024) (i32.const 1))
-                (i32.store8 (i32.const 1064) (i32.const 1))
-                (i64.store (i32.const 1072) (i64.add (global.get $seen)
+            evaluate: "(i32.store8 (i32.const 1040) (i32.const 1))
+                (i32.store8 (i32.const 1044) (i32.const 1))
+                (i32.store (i32.const 1028) (i32.wrap_i64 (i64.add (global.get $seen)
                     (i64.add (i64.load (i32.const 60000))
-                        (i64.extend_i32_u (i32.eqz (ref.is_null (table.get $t (i32.const 7))))))))
+                        (i64.extend_i32_u (i32.eqz (ref.is_null (table.get $t (i32.const 7)))))))))
                 (global.set $seen (i64.const 1))
                 (i64.store (i32.const 60000) (i64.const 1))
                 (table.set $t (i32.const 7) (ref.func $f))
@@ -311,7 +315,7 @@ fn row_61_nothing_is_kept_between_instances() {
         let policy = engine.load(b"{}", &[]).expect("a policy");
         for _ in 0..3 {
             let verdict = evaluate(&policy, MISBEHAVE).expect("a verdict");
-            assert_eq!(verdict.valid_until, Some(0));
+            assert_eq!((verdict.outcome, verdict.scope.len()), (Outcome::Deny, 0));
         }
     }
 }
