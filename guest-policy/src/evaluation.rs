@@ -125,7 +125,7 @@ impl Evaluation {
         loop {
             match self.conclude(&answers) {
                 Step::Done(verdict) => return verdict,
-                Step::Ask(rule) => answers.insert(rule, RuleAnswer::failed(nothing())),
+                Step::Ask(rule) => answers.insert(rule, RuleAnswer::failed(unasked())),
             };
         }
     }
@@ -493,6 +493,17 @@ fn nothing() -> Failure {
         requirement: None,
         message: "no requirement was evaluated".to_owned(),
         hint: None,
+    };
+    Failure { outcome: Outcome::Error, reasons: vec![reason] }
+}
+
+/// Nobody is here who could ask a rule.
+fn unasked() -> Failure {
+    let reason = Reason {
+        code: "rule-unsupported".to_owned(),
+        requirement: None,
+        message: "rules are not asked by this version".to_owned(),
+        hint: Some("say it by signedBy, anyOf and atLeast, if that is enough".to_owned()),
     };
     Failure { outcome: Outcome::Error, reasons: vec![reason] }
 }

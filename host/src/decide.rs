@@ -10,10 +10,8 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream;
 use guest_policy::digest::Digest;
-use guest_policy::evaluation::{Came, Evaluation};
 use guest_policy::image::{Evidence, Needs, Signature, Subject};
 use guest_policy::reference::Reference;
-use guest_policy::rule::{Documents, LogLine, Workload};
 use guest_policy::verdict::{Explanation, Finding, Outcome, Reason, Verdict};
 use tokio::sync::Semaphore;
 
@@ -185,36 +183,6 @@ impl Decider {
     }
 }
 
-/// What rules are asked about.
-#[derive(Clone, Debug)]
-pub(crate) struct Inquiry {
-    /// Where documents are fetched from.
-    pub(crate) name: ImageName,
-    pub(crate) subject: Subject,
-    pub(crate) platform: Option<String>,
-    pub(crate) digest: Digest,
-    pub(crate) evidence: Arc<Evidence>,
-    /// What wants to run the image, if a cluster asks.
-    pub(crate) workload: Option<Arc<Workload>>,
-    /// Documents that were fetched before.
-    pub(crate) documents: Documents,
-    /// With the credentials of the one who asks.
-    pub(crate) client: Client,
-    pub(crate) now: u64,
-}
-
-/// The verdict, and what rules needed for it.
-#[derive(Clone, Debug)]
-pub(crate) struct Settled {
-    pub(crate) verdict: Verdict,
-    /// How each node of the evaluation came out, and why not.
-    pub(crate) outcomes: Vec<(Came, Vec<Reason>)>,
-    /// Those that were given, and those that were fetched.
-    pub(crate) documents: Documents,
-    /// What rules logged, by index of the rule.
-    pub(crate) log: Vec<(u32, LogLine)>,
-}
-
 /// A policy in the engine, asked on threads that may compute.
 #[derive(Clone, Debug)]
 pub(crate) struct Sandbox {
@@ -253,16 +221,6 @@ impl Sandbox {
             .ask(move |policy, budget| policy.evaluate(&subject, &evidence, now, budget))
             .await?;
         Ok(sound(verdict, digest, now))
-    }
-
-    /// Close what the engine left open: ask the rules that the verdict depends on, and fetch what they want.
-    /// An answer that contradicts itself is an error.
-    pub(crate) async fn settle(
-        &self,
-        _evaluation: Arc<Evaluation>,
-        _inquiry: Inquiry,
-    ) -> Result<Settled, Failure> {
-        unimplemented!()
     }
 
     async fn ask<T: Send + 'static>(

@@ -17,7 +17,6 @@ pub mod kubernetes;
 pub mod policy;
 pub mod registry;
 pub mod report;
-pub mod rules;
 pub mod serve;
 pub mod sign;
 pub mod telemetry;
