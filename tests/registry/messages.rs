@@ -110,7 +110,10 @@ async fn what_a_registry_says_cannot_take_the_terminal_over() {
 
 #[tokio::test]
 async fn a_refused_connection_names_the_host_and_the_network() {
-    let host = Server::start().host();
+    // An address of loopback where no other test listens, not even a moment later.
+    let listener = std::net::TcpListener::bind("127.0.0.2:0").expect("a free port");
+    let host = listener.local_addr().expect("an address").to_string();
+    drop(listener);
     let client = Client::new(Settings { plain_http: [&host].into_iter().collect(), ..settings() });
     let said = resolve_fault(&host, &client).await;
     assert_says(&said, &["cannot reach", &host, "refused", "check the name, the network"]);
