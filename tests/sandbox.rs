@@ -5,6 +5,9 @@ use std::sync::OnceLock;
 use countersign::engine::{Budget, Engine, Settings};
 use countersign::vocabulary::{Evidence, Subject};
 
+pub(crate) use self::component::encoded;
+pub(crate) use self::hostile::ticking;
+
 mod artifact;
 mod component;
 mod hostile;

@@ -4,7 +4,6 @@
 //! Nothing here waits for a clock: whatever hangs does so until the test has ticked often enough.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use countersign::engine::{
 use countersign::rule::{Document, Documents, RuleBudget, Want};
 
 use super::module::{Text, all, ask, engine, question, rule, settings};
+use crate::sandbox::ticking;
 
 #[test]
 fn endless_loop_meets_the_deadline() {
@@ -732,7 +732,7 @@ fn misbehaviour(text: &Text<'_>) -> RuleFault {
 fn hang_with(text: &Text<'_>) -> RuleFault {
     let engine = engine();
     let rule = rule(&engine, &text.build()).expect("a rule");
-    let fault = fault_of(ticking(&engine, || ask(&rule)));
+    let fault = fault_of(ticking(|| engine.tick(), || ask(&rule)));
     assert_still_answers(&engine);
     fault
 }
@@ -759,22 +759,6 @@ fn assert_still_answers(engine: &RuleEngine) {
     let rule = module.grant(&all()).expect("a rule");
     assert!(ask(&rule).expect("an answer").answer.allow);
     assert_eq!(engine.in_use(), Some(InUse::default()));
-}
-
-/// Do something while the engine's time passes as fast as it can.
-fn ticking<T>(engine: &RuleEngine, something: impl FnOnce() -> T) -> T {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Acquire) {
-                engine.tick();
-                thread::yield_now();
-            }
-        });
-        let result = something();
-        done.store(true, Ordering::Release);
-        result
-    })
 }
 
 /// An honest component that makes so many instances of another module.

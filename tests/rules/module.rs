@@ -7,9 +7,9 @@ use countersign::engine::{
     Places, Rule, RuleEngine, RuleFault, RuleLimits, RuleSettings, Run, Stop, Ticks,
 };
 use countersign::rule::{Capability, Documents, Image, Question};
-use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
+use crate::sandbox::encoded;
 use crate::support::root;
 
 /// A rule that has nothing against any image, except where a test makes it.
@@ -89,14 +89,7 @@ pub(crate) fn encode(module: &str, wit: &str, version: &str, change: (&str, &str
     );
     let package = resolve.push_str("text.wit", &world).expect("a world");
     let world = resolve.select_world(&[package], Some("text")).expect("a world");
-    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
-        .expect("an interface");
-    ComponentEncoder::default()
-        .module(&module)
-        .expect("a module with an interface")
-        .validate(true)
-        .encode()
-        .expect("a component")
+    encoded(&mut module, &resolve, world)
 }
 
 /// The released interface, with one change.

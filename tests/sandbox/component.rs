@@ -1,7 +1,7 @@
 //! Components to put in the engine's place: core modules in text form with the engine's interface.
 
 use wit_component::{ComponentEncoder, StringEncoding};
-use wit_parser::Resolve;
+use wit_parser::{Resolve, WorldId};
 
 use crate::support::root;
 
@@ -76,15 +76,20 @@ impl Impostor<'_> {
             )
             .expect("a world");
         let world = resolve.select_world(&[package], Some("impostor")).expect("a world");
-        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
-            .expect("an interface");
-        ComponentEncoder::default()
-            .module(&module)
-            .expect("a module with an interface")
-            .validate(true)
-            .encode()
-            .expect("a component")
+        encoded(&mut module, &resolve, world)
     }
+}
+
+/// The component of a core module that has the interface of a world.
+pub(crate) fn encoded(module: &mut Vec<u8>, resolve: &Resolve, world: WorldId) -> Vec<u8> {
+    wit_component::embed_component_metadata(module, resolve, world, StringEncoding::UTF8)
+        .expect("an interface");
+    ComponentEncoder::default()
+        .module(module)
+        .expect("a module with an interface")
+        .validate(true)
+        .encode()
+        .expect("a component")
 }
 
 /// The evaluation time at which an impostor misbehaves.

@@ -212,7 +212,7 @@ fn endless_start_meets_the_deadline() {
         ..Impostor::default()
     })
     .expect("an engine");
-    let started = ticking(&engine, || engine.instantiate(&BUDGET));
+    let started = ticking(|| engine.tick(), || engine.instantiate(&BUDGET));
     assert_eq!(started, Err(EngineError::Deadline(BUDGET.deadline)));
     assert_eq!(engine.in_use(), Some(InUse::default()));
 }
@@ -398,7 +398,7 @@ fn hang(body: &str) -> EngineError {
     let impostor = Impostor { evaluate: body, ..Impostor::default() };
     let engine = engine_of(&impostor).expect("an engine");
     let policy = engine.load(b"{}", &[]).expect("a policy");
-    let error = ticking(&engine, || evaluate(&policy, MISBEHAVE)).expect_err("no answer");
+    let error = ticking(|| engine.tick(), || evaluate(&policy, MISBEHAVE)).expect_err("no answer");
     assert_still_answers(&engine, &policy);
     error
 }
@@ -421,13 +421,13 @@ fn assert_still_answers(engine: &Engine, policy: &Policy) {
     assert_eq!(engine.in_use(), Some(InUse::default()));
 }
 
-/// Do something while the engine's time passes as fast as it can.
-fn ticking<T>(engine: &Engine, something: impl FnOnce() -> T) -> T {
+/// Do something while an engine's time passes as fast as it can: `tick` lets it pass.
+pub(crate) fn ticking<T>(tick: impl Fn() + Sync, something: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
-                engine.tick();
+                tick();
                 thread::yield_now();
             }
         });
