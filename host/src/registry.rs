@@ -19,6 +19,7 @@ mod client;
 mod credentials;
 mod keyring;
 mod limits;
+mod referrers;
 mod throttle;
 mod upload;
 

@@ -190,6 +190,11 @@ impl Client {
         self.within_deadline(&host, fetch).await
     }
 
+    /// How long one operation may take.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.settings().deadline
+    }
+
     pub(super) fn settings(&self) -> &Settings {
         &self.inner.settings
     }
@@ -444,7 +449,7 @@ impl Client {
     }
 
     /// GET from a registry: its headers and a body of at most `limit` bytes, if it answers 200.
-    async fn get(
+    pub(super) async fn get(
         &self,
         registry: &Registry,
         repository: &Reference,

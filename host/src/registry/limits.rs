@@ -30,6 +30,9 @@ pub(super) const MAX_HOSTS: usize = 1024;
 /// Most redirects that are followed. A registry needs one, to its storage.
 pub(super) const MAX_REDIRECTS: usize = 5;
 
+/// Most pages of a list of referrers that are read. Registries put a hundred and more on one.
+pub(super) const MAX_PAGES: usize = 16;
+
 /// Most times that a request is repeated after 429 or a failure of the server.
 pub(super) const MAX_RETRIES: u32 = 2;
 
