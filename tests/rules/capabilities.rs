@@ -6,7 +6,7 @@ use countersign::engine::{RuleFault, RuleLimits, Run, Stop};
 use countersign::rule::{Capability, Document, Documents, Want};
 use wit_parser::abi::{AbiVariant, WasmType};
 
-use super::module::{Text, all, compiled, engine, question, resolve, rule};
+use super::module::{Text, all, ask, engine, interface, question, rule};
 
 /// Row 13: CVE-2026-22253 and its kin: a policy reached functions of its host that nobody had granted. Here each
 /// function of each interface is imported by a module of its own, which links with its grant and with no other.
@@ -40,12 +40,15 @@ fn row_13_each_function_needs_its_grant() {
         "data#read",
         "log#write",
     ];
-    assert_eq!(functions.iter().collect::<BTreeSet<_>>(), BTreeSet::from(expected.map(str::to_owned)).iter().collect());
+    assert_eq!(
+        functions.iter().collect::<BTreeSet<_>>(),
+        BTreeSet::from(expected.map(str::to_owned)).iter().collect()
+    );
 }
 
 #[test]
 fn rule_without_imports_needs_no_grant() {
-    let module = compiled(&engine(), &Text::default()).expect("a module");
+    let module = engine().compile(&Text::HONEST.build()).expect("a module");
     assert_eq!(*module.imports(), BTreeSet::new());
     for granted in [BTreeSet::new(), all()] {
         let rule = module.grant(&granted).expect("a grant");
@@ -56,9 +59,10 @@ fn rule_without_imports_needs_no_grant() {
 /// A library of a later version makes rules that run on this one, as long as they use what it has.
 #[test]
 fn rule_of_a_later_patch_version_runs() {
-    let text = Text { version: "0.1.7", ..LOGS };
-    let wasm = text.build();
-    let run = ask(&rule(&engine(), &wasm).expect("a rule")).expect("an answer");
+    let imports = WRITE.replace("0.1.0", "0.1.7");
+    let wit = "import countersign:policy/log@0.1.7;";
+    let text = Text { version: "0.1.7", wit, imports: &imports, ..LOGS };
+    let run = ask(&rule(&engine(), &text.build()).expect("a rule")).expect("an answer");
     assert_eq!(run.log.len(), 1);
 }
 
@@ -66,49 +70,52 @@ fn rule_of_a_later_patch_version_runs() {
 fn function_of_a_later_version_is_named() {
     let text = Text {
         version: "0.1.7",
-        grown: true,
+        change: ("write: func(", "shout: func(); write: func("),
         imports: r#"(import "countersign:policy/log@0.1.7" "shout" (func))"#,
         wit: "import countersign:policy/log@0.1.7;",
-        ..Text::default()
+        ..Text::HONEST
     };
-    let refused = compiled(&engine(), &text).expect_err("an unknown function");
+    let refused = engine().compile(&text.build()).expect_err("an unknown function");
     assert_eq!(refused, RuleFault::Imports(vec!["countersign:policy/log@0.1.7#shout".to_owned()]));
 }
 
 #[test]
 fn rule_of_another_interface_is_refused() {
     let refused =
-        compiled(&engine(), &Text { version: "0.2.0", ..Text::default() }).expect_err("no rule");
+        engine().compile(&Text { version: "0.2.0", ..Text::HONEST }.build()).expect_err("no rule");
     assert!(
         matches!(&refused, RuleFault::Invalid(what) if what.contains("countersign:policy/ruling@0.1.0")),
         "{refused:?}"
     );
-    let refused = compiled(&engine(), &Text { version: "0.2.0", ..LOGS }).expect_err("no rule");
+    let imports = WRITE.replace("0.1.0", "0.2.0");
+    let wit = "import countersign:policy/log@0.2.0;";
+    let text = Text { version: "0.2.0", wit, imports: &imports, ..LOGS };
+    let refused = engine().compile(&text.build()).expect_err("no rule");
     assert_eq!(refused, RuleFault::Imports(vec!["countersign:policy/log@0.2.0".to_owned()]));
 }
 
-/// The name is that of a capability, and what is behind it is something else.
+/// The name is that of a function, and its type is another one.
 #[test]
 fn function_of_another_type_is_refused() {
-    let wasm = wat::parse_str(
-        r#"(component
-            (import "countersign:policy/log@0.1.0" (instance (export "write" (func (param "x" u64))))))"#,
-    )
-    .expect("a component");
-    let refused = engine().compile(&wasm).expect_err("another function");
-    assert_eq!(refused.code(), "rule-invalid", "{refused:?}");
-    let text = Text { imports: "", wit: "", ..Text::default() };
-    let mut wasm = text.build();
-    wasm.extend(component_imports(r#"(instance (export "write" (func (param "x" u64))))"#));
-    let refused = engine().compile(&wasm).expect_err("another function");
-    assert_eq!(refused.code(), "rule-imports", "{refused:?}");
+    let text = Text {
+        imports: r#"(import "countersign:policy/log@0.1.0" "write" (func (param i64)))"#,
+        wit: "import countersign:policy/log@0.1.0;",
+        change: ("write: func(level: level, message: string);", "write: func(x: u64);"),
+        ..Text::HONEST
+    };
+    let refused = engine().compile(&text.build()).expect_err("another function");
+    assert_eq!(refused.code(), "rule-imports");
+    assert!(refused.to_string().contains("write"), "{refused}");
 }
 
 /// Asked about itself it has nothing, whatever it will be granted.
 #[test]
 fn describe_has_no_capability() {
-    let text = Text { describe: "(call $write (i32.const 0) (i32.const 0) (i32.const 0)) i32.const 512", ..LOGS };
-    let module = compiled(&engine(), &text).expect("a module");
+    let text = Text {
+        describe: "(call $write (i32.const 0) (i32.const 0) (i32.const 0)) i32.const 512",
+        ..LOGS
+    };
+    let module = engine().compile(&text.build()).expect("a module");
     let refused = module.describe(&RuleLimits::default()).expect_err("no capability");
     assert_eq!(refused.code(), "rule-trapped", "{refused:?}");
 }
@@ -119,7 +126,7 @@ fn settings_are_checked_without_an_image() {
         wit: "import countersign:policy/artifact@0.1.0;",
         imports: r#"(import "countersign:policy/artifact@0.1.0" "config" (func $config (param i32)))"#,
         check: "(call $config (i32.const 1024)) i32.const 0",
-        ..Text::default()
+        ..Text::HONEST
     };
     let rule = rule(&engine(), &text.build()).expect("a rule");
     let refused = rule.check_settings("{}", &RuleLimits::default()).expect_err("no image");
@@ -131,10 +138,10 @@ fn settings_are_checked_without_an_image() {
 fn log_drops_what_there_is_no_room_for() {
     let text = Text {
         evaluate: "(local $n i32)
-            (call $write (i32.const 3) (i32.const 640) (i32.const 1024))
-            (call $write (i32.const 3) (i32.const 640) (i32.const 1025))
+            (call $write (i32.const 3) (i32.const 576) (i32.const 1024))
+            (call $write (i32.const 3) (i32.const 576) (i32.const 1025))
             (loop
-                (call $write (i32.const 0) (i32.const 640) (i32.const 4))
+                (call $write (i32.const 0) (i32.const 576) (i32.const 4))
                 (local.set $n (i32.add (local.get $n) (i32.const 1)))
                 (br_if 0 (i32.lt_u (local.get $n) (i32.const 1000))))
             i32.const 0",
@@ -154,7 +161,7 @@ fn misfit_is_an_error_and_nobodys_denial() {
         wit: "import countersign:policy/artifact@0.1.0;",
         imports: r#"(import "countersign:policy/artifact@0.1.0" "config" (func $config (param i32)))"#,
         evaluate: "(call $config (i32.const 1024)) i32.const 0",
-        ..Text::default()
+        ..Text::HONEST
     };
     let rule = rule(&engine(), &text.build()).expect("a rule");
     let given = Documents::from([(Want::Config, Document::Absent)]);
@@ -165,11 +172,11 @@ fn misfit_is_an_error_and_nobodys_denial() {
 
 /// A module for each function, which imports that one and calls nothing.
 fn imports() -> Vec<(Capability, String, Vec<u8>)> {
-    let (resolve, _) = resolve("", "0.1.0", false);
+    let resolve = interface("0.1.0", ("", ""));
     let mut modules = Vec::new();
     for (_, interface) in &resolve.interfaces {
         let of = interface.name.clone().unwrap_or_default();
-        if ["ruling", "clock"].contains(&of.as_str()) {
+        if of == "ruling" {
             continue;
         }
         let capability: Capability = of.parse().expect("an interface of rule.wit is a capability");
@@ -187,7 +194,7 @@ fn imports() -> Vec<(Capability, String, Vec<u8>)> {
             let text = Text {
                 wit: &format!("import countersign:policy/{of}@0.1.0;"),
                 imports: &import,
-                ..Text::default()
+                ..Text::HONEST
             };
             modules.push((capability, format!("{of}#{name}"), text.build()));
         }
@@ -204,25 +211,6 @@ fn name_of(ty: &WasmType) -> &'static str {
     }
 }
 
-/// The section of an import of `log` of some type, to put at a component's end.
-fn component_imports(ty: &str) -> Vec<u8> {
-    let text = format!(r#"(component (import "countersign:policy/log@0.1.0" {ty}))"#);
-    let wasm = wat::parse_str(text).expect("a component");
-    // After the header: the type and the import, which counts types from the first of the component that it is put
-    // into. That one has others, so the number is put in anew.
-    wasm[8..].to_vec()
-}
-
-fn ask(rule: &countersign::engine::Rule) -> Result<Run, Stop> {
-    rule.evaluate(
-        &question(),
-        b"manifest",
-        &Documents::new(),
-        &BTreeMap::new(),
-        &RuleLimits::default(),
-    )
-}
-
 #[expect(clippy::panic, reason = "what came instead is the failure of the test")]
 fn panic_of(stop: &Result<Run, Stop>) -> ! {
     panic!("{stop:?}")
@@ -230,6 +218,11 @@ fn panic_of(stop: &Result<Run, Stop>) -> ! {
 
 /// Logs one line.
 const LOGS: Text<'static> = Text {
-    wit: "",
-    ..Text::DEFAULT
+    wit: "import countersign:policy/log@0.1.0;",
+    imports: WRITE,
+    evaluate: "(call $write (i32.const 0) (i32.const 576) (i32.const 4)) i32.const 0",
+    ..Text::HONEST
 };
+
+const WRITE: &str =
+    r#"(import "countersign:policy/log@0.1.0" "write" (func $write (param i32 i32 i32)))"#;
