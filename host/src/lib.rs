@@ -9,12 +9,14 @@
 //! fetch (indexes, tokens, configuration).
 
 pub mod admission;
+pub mod artifact;
 pub mod decide;
 pub mod engine;
 pub mod evidence;
 pub mod image;
 pub mod kubernetes;
 pub mod policy;
+pub mod record;
 pub mod registry;
 pub mod report;
 pub mod rules;
