@@ -55,9 +55,9 @@ fn what_is_wrong_with_a_rule_has_a_code_of_its_own() {
     user.image("app", &[]);
     user.write("data.json", "{}");
     user.write("rules/golden.wasm", golden());
-    user.write("rules/text.wasm", Text::default().build());
+    user.write("rules/text.wasm", Text::HONEST.build());
     user.write("rules/core.wasm", wat::parse_str("(module)").expect("a module"));
-    let loops = Text { evaluate: "(loop (br 0)) i32.const 0", ..Text::default() };
+    let loops = Text { evaluate: "(loop (br 0)) i32.const 0", ..Text::HONEST };
     user.write("rules/loops.wasm", loops.build());
     let all = json!(["artifact", "crypto", "data", "log"]);
     for (rule, verdict, code, words) in [
@@ -236,7 +236,7 @@ fn registry_that_does_not_give_the_module_is_an_error() {
 fn module_in_a_file_needs_the_signature_that_the_policy_demands() {
     let user = User::new();
     user.image("app", &[]);
-    let wasm = Text::default().build();
+    let wasm = Text::HONEST.build();
     user.write("rules/text.wasm", &wasm);
     let (key, other) = (key("a"), key("b"));
     let rule = json!({"type": "rule", "module": "rules/text.wasm"});
@@ -577,7 +577,7 @@ impl User {
     /// A policy by which a rule decides that has nothing against any image, and an image.
     fn with_rule(&self, more: &Value) {
         self.image("app", &[]);
-        self.write("rules/text.wasm", Text::default().build());
+        self.write("rules/text.wasm", Text::HONEST.build());
         self.policy(with(&json!({"type": "rule", "module": "rules/text.wasm"}), more));
     }
 
@@ -643,7 +643,7 @@ fn with(object: &Value, more: &Value) -> Value {
 
 /// A rule that no other user has.
 fn unique(user: &User) -> Vec<u8> {
-    let mut wasm = Text::default().build();
+    let mut wasm = Text::HONEST.build();
     custom_section(&mut wasm, &user.path("").display().to_string());
     wasm
 }
