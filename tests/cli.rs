@@ -16,7 +16,9 @@ mod inspect;
 mod lookaside;
 mod misuse;
 mod policy;
+mod record;
 mod registry;
+mod rules;
 mod verify;
 
 /// A user with a home folder, and nothing else.

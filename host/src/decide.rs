@@ -6,19 +6,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use guest_policy::digest::Digest;
+use guest_policy::evaluation::{Came, Evaluation, RuleAnswer, Step};
 use guest_policy::image::{Evidence, Needs, Signature, Subject};
 use guest_policy::reference::Reference;
+use guest_policy::rule::{self, Documents, LogLine, Want, Workload};
 use guest_policy::verdict::{Explanation, Finding, Outcome, Reason, Verdict};
 use tokio::sync::Semaphore;
 
-use crate::engine::{Budget, EngineError, Policy};
+use crate::engine::{Budget, EngineError, Policy, RuleFault, RuleLimits, Stop};
 use crate::evidence::{self, Directories, EvidenceError, RegistriesD};
 use crate::image::{ImageError, ImageName, PlatformSelection, Resolved};
 use crate::registry::{Client, RegistryError};
+use crate::rules::{Fetched, Rules};
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -42,13 +46,42 @@ pub struct Decision {
     pub digest: Option<Digest>,
     /// The answer. If the question could not be put to the policy, the scope is empty.
     pub verdict: Verdict,
+    /// How the policy came to it, if that was to be kept.
+    pub course: Option<Box<Course>>,
+}
+
+/// How a policy came to its verdict, and what that rested on.
+#[derive(Clone, Debug)]
+pub struct Course {
+    pub(crate) subject: Subject,
+    pub(crate) evidence: Arc<Evidence>,
+    pub(crate) evaluation: Arc<Evaluation>,
+    /// How each node of the evaluation came out, and why not.
+    pub(crate) outcomes: Vec<(Came, Vec<Reason>)>,
+    pub(crate) documents: Documents,
+    /// Why other documents were not there.
+    pub(crate) failures: BTreeMap<Want, guest_policy::evaluation::Failure>,
+    /// In the order in which they were asked.
+    pub(crate) asked: Vec<Asked>,
+}
+
+/// A rule that was asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) rule: u32,
+    /// As it calls itself.
+    pub(crate) name: String,
+    /// Absent if the rule could not be asked.
+    pub(crate) question: Option<rule::Question>,
+    pub(crate) answer: RuleAnswer,
+    pub(crate) log: Vec<LogLine>,
 }
 
 impl Decision {
     /// The answer when the question about `image` could not be put to a policy at all.
     pub fn unanswered(image: ImageName, code: &str, message: String) -> Self {
         let verdict = error(code, message, String::new(), None);
-        Self { image, platform: None, digest: None, verdict }
+        Self { image, platform: None, digest: None, verdict, course: None }
     }
 }
 
@@ -73,12 +106,26 @@ pub struct Decider {
     sandbox: Sandbox,
     client: Client,
     directories: Directories,
+    keeps_course: bool,
 }
 
 impl Decider {
     /// Nothing is read or fetched before there is a question that needs it.
     pub fn new(policy: Policy, client: Client, directories: Directories, budget: Budget) -> Self {
-        Self { sandbox: Sandbox::new(policy, budget), client, directories }
+        let sandbox = Sandbox::new(policy, budget);
+        Self { sandbox, client, directories, keeps_course: false }
+    }
+
+    /// With the rules that the policy names. Without them, whoever has to be asked is an error.
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        Self { sandbox: self.sandbox.with_rules(rules), ..self }
+    }
+
+    /// Every decision tells how the policy came to it, which takes the memory of all evidence.
+    #[must_use]
+    pub fn keeping_courses(self) -> Self {
+        Self { keeps_course: true, ..self }
     }
 
     /// Decide about an image at the time `now`, in seconds since 1970-01-01 UTC. There is at least one
@@ -94,9 +141,9 @@ impl Decider {
         stream::iter(instances)
             .map(async |image| {
                 let (platform, digest) = (image.platform.clone(), image.digest.clone());
-                let verdict = self.judge(image, now).await;
+                let (verdict, course) = self.judge(image, now).await;
                 let image = question.image.clone();
-                Decision { image, platform, digest: Some(digest), verdict }
+                Decision { image, platform, digest: Some(digest), verdict, course }
             })
             .buffered(MAX_CONCURRENT_IMAGES)
             .collect()
@@ -155,22 +202,45 @@ impl Decider {
         Ok(instances)
     }
 
-    async fn judge(&self, image: Resolved, now: u64) -> Verdict {
+    async fn judge(&self, image: Resolved, now: u64) -> (Verdict, Option<Box<Course>>) {
         let digest = image.digest.clone();
         let needs = match self.sandbox.needs(&image.subject).await {
             Ok(needs) => needs,
-            Err(failure) => return failure.verdict(String::new(), Some(&digest)),
+            Err(failure) => return (failure.verdict(String::new(), Some(&digest)), None),
         };
         match self.evaluate(image, &needs, now).await {
-            Ok(verdict) => verdict,
-            Err(failure) => failure.verdict(needs.scope, Some(&digest)),
+            Ok(answer) => answer,
+            Err(failure) => (failure.verdict(needs.scope, Some(&digest)), None),
         }
     }
 
-    async fn evaluate(&self, image: Resolved, needs: &Needs, now: u64) -> Result<Verdict, Failure> {
+    async fn evaluate(
+        &self,
+        image: Resolved,
+        needs: &Needs,
+        now: u64,
+    ) -> Result<(Verdict, Option<Box<Course>>), Failure> {
         let signatures = if needs.signatures { self.signatures(&image).await? } else { Vec::new() };
-        let (evidence, Bound { subject, digest, .. }) = gathered(image, signatures);
-        self.sandbox.evaluate(subject, &digest, Arc::new(evidence), now).await
+        let name = image.name.clone();
+        let (evidence, Bound { subject, digest, platform }) = gathered(image, signatures);
+        let evidence = Arc::new(evidence);
+        if !self.keeps_course && self.sandbox.rules.is_empty() {
+            let verdict = self.sandbox.evaluate(subject, &digest, evidence, now).await?;
+            return Ok((verdict, None));
+        }
+        let inquiry = Inquiry {
+            name,
+            subject,
+            platform,
+            digest,
+            evidence,
+            workload: None,
+            documents: Documents::new(),
+            client: self.client.clone(),
+            now,
+        };
+        let (verdict, course) = self.sandbox.follow(inquiry).await?;
+        Ok((verdict, self.keeps_course.then(|| Box::new(course))))
     }
 
     async fn signatures(&self, image: &Resolved) -> Result<Vec<Signature>, Failure> {
@@ -183,10 +253,76 @@ impl Decider {
     }
 }
 
+/// What rules are asked about.
+#[derive(Clone, Debug)]
+pub(crate) struct Inquiry {
+    /// Where documents are fetched from.
+    pub(crate) name: ImageName,
+    pub(crate) subject: Subject,
+    pub(crate) platform: Option<String>,
+    pub(crate) digest: Digest,
+    pub(crate) evidence: Arc<Evidence>,
+    /// What wants to run the image, if a cluster asks.
+    pub(crate) workload: Option<Arc<Workload>>,
+    /// Documents that were fetched before.
+    pub(crate) documents: Documents,
+    /// With the credentials of the one who asks.
+    pub(crate) client: Client,
+    pub(crate) now: u64,
+}
+
+impl Inquiry {
+    /// The documents of the image, as far as they are known, and where others are.
+    fn fetched(&self) -> Fetched {
+        Fetched::new(
+            self.name.clone(),
+            self.client.clone(),
+            self.digest.clone(),
+            Arc::clone(&self.evidence),
+            self.documents.clone(),
+        )
+    }
+
+    /// What a rule is asked.
+    fn question(&self, evaluation: &Evaluation, settings: &str) -> rule::Question {
+        let Subject { name, reference, .. } = &self.subject;
+        let parsed = reference.as_deref().and_then(|text| Reference::parse_normalized(text).ok());
+        let image = rule::Image {
+            name: name.clone(),
+            reference: reference.clone(),
+            repository: parsed.as_ref().map(Reference::name),
+            tag: parsed.as_ref().and_then(Reference::tag).map(str::to_owned),
+            digest: self.digest.to_string(),
+            platform: self.platform.clone(),
+        };
+        rule::Question {
+            image,
+            claims: evaluation.claims(),
+            attestations: Vec::new(),
+            workload: self.workload.as_deref().cloned(),
+            settings: settings.to_owned(),
+            now: self.now,
+        }
+    }
+}
+
+/// The verdict, and what rules needed for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    pub(crate) verdict: Verdict,
+    /// How each node of the evaluation came out, and why not.
+    pub(crate) outcomes: Vec<(Came, Vec<Reason>)>,
+    /// Those that were given, and those that were fetched.
+    pub(crate) documents: Documents,
+    /// What rules logged, by index of the rule.
+    pub(crate) log: Vec<(u32, LogLine)>,
+}
+
 /// A policy in the engine, asked on threads that may compute.
 #[derive(Clone, Debug)]
 pub(crate) struct Sandbox {
     policy: Policy,
+    rules: Rules,
     budget: Budget,
     /// Who may ask at the same time. The others wait here, where waiting takes no thread.
     places: Option<Arc<Semaphore>>,
@@ -195,12 +331,17 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// Any number of callers may ask at the same time.
     pub(crate) fn new(policy: Policy, budget: Budget) -> Self {
-        Self { policy, budget, places: None }
+        Self { policy, rules: Rules::default(), budget, places: None }
     }
 
     /// Only as many callers as `places` has may ask at the same time.
     pub(crate) fn with_places(self, places: Arc<Semaphore>) -> Self {
         Self { places: Some(places), ..self }
+    }
+
+    /// With the rules that the policy names.
+    pub(crate) fn with_rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
     }
 
     /// Which evidence an evaluation of this image will look at.
@@ -223,9 +364,151 @@ impl Sandbox {
         Ok(sound(verdict, digest, now))
     }
 
+    /// What the engine finds out, but for what rules will say.
+    pub(crate) async fn evaluation(
+        &self,
+        subject: Subject,
+        evidence: Arc<Evidence>,
+        now: u64,
+    ) -> Result<Evaluation, Failure> {
+        self.ask(move |policy, budget| policy.evaluation(&subject, &evidence, now, budget)).await
+    }
+
+    /// Close what the engine left open: ask the rules that the verdict depends on, and fetch what they want.
+    /// An answer that contradicts itself is an error.
+    pub(crate) async fn settle(
+        &self,
+        evaluation: Arc<Evaluation>,
+        inquiry: Inquiry,
+    ) -> Result<Settled, Failure> {
+        let mut fetched = inquiry.fetched();
+        let (verdict, asked, outcomes) =
+            self.settle_with(&evaluation, &inquiry, &mut fetched).await?;
+        let lines = |asked: Asked| asked.log.into_iter().map(move |line| (asked.rule, line));
+        let log = asked.into_iter().flat_map(lines).collect();
+        let (documents, _) = fetched.into_parts();
+        Ok(Settled { verdict, outcomes, documents, log })
+    }
+
+    /// Evaluate, and settle: the verdict, with everything by which it can be followed.
+    pub(crate) async fn follow(&self, inquiry: Inquiry) -> Result<(Verdict, Course), Failure> {
+        let fetched = inquiry.fetched();
+        self.follow_with(inquiry, fetched).await
+    }
+
+    /// As [`Self::follow`], with these documents.
+    pub(crate) async fn follow_with(
+        &self,
+        inquiry: Inquiry,
+        mut fetched: Fetched,
+    ) -> Result<(Verdict, Course), Failure> {
+        let (subject, evidence) = (inquiry.subject.clone(), Arc::clone(&inquiry.evidence));
+        let evaluation = Arc::new(self.evaluation(subject, evidence, inquiry.now).await?);
+        let (verdict, asked, outcomes) =
+            self.settle_with(&evaluation, &inquiry, &mut fetched).await?;
+        let (documents, failures) = fetched.into_parts();
+        let Inquiry { subject, evidence, .. } = inquiry;
+        let course = Course { subject, evidence, evaluation, outcomes, documents, failures, asked };
+        Ok((verdict, course))
+    }
+
+    async fn settle_with(
+        &self,
+        evaluation: &Evaluation,
+        inquiry: &Inquiry,
+        fetched: &mut Fetched,
+    ) -> Result<(Verdict, Vec<Asked>, Vec<(Came, Vec<Reason>)>), Failure> {
+        let mut answers = BTreeMap::new();
+        let mut all = Vec::new();
+        let verdict = loop {
+            let rule = match evaluation.conclude(&answers) {
+                Step::Done(verdict) => break verdict,
+                Step::Ask(rule) if answers.contains_key(&rule) => {
+                    let what = "a rule that has answered is to be asked again".to_owned();
+                    return Err(EngineError::Bug(what).into());
+                }
+                Step::Ask(rule) => rule,
+            };
+            let asked = self.ask_rule(rule, evaluation, inquiry, fetched).await?;
+            answers.insert(rule, asked.answer.clone());
+            all.push(asked);
+        };
+        let verdict = sound(verdict, &inquiry.digest, inquiry.now);
+        Ok((verdict, all, evaluation.outcomes(&answers)))
+    }
+
+    /// Ask one rule, as often as it takes until it has the documents that it wants.
+    async fn ask_rule(
+        &self,
+        rule: u32,
+        evaluation: &Evaluation,
+        inquiry: &Inquiry,
+        fetched: &mut Fetched,
+    ) -> Result<Asked, Failure> {
+        let name = self.rules.name(rule).to_owned();
+        let asked = |question, answer, log| Asked { rule, name, question, answer, log };
+        let loaded = match self.rules.rule(rule) {
+            Ok(loaded) => loaded,
+            Err(failure) => return Ok(asked(None, RuleAnswer::failed(failure), Vec::new())),
+        };
+        let question = Arc::new(inquiry.question(evaluation, loaded.settings()));
+        let whole = loaded.limits().deadline;
+        let mut left = whole;
+        let mut log = Vec::new();
+        let answer = loop {
+            let limits = RuleLimits { deadline: left, ..loaded.limits().clone() };
+            let (loaded_here, question_here) = (Arc::clone(&loaded), Arc::clone(&question));
+            let evidence = Arc::clone(&inquiry.evidence);
+            let documents = fetched.documents().clone();
+            let (ran, took) = self
+                .compute(move || {
+                    let started = Instant::now();
+                    let manifest = &evidence.manifest;
+                    let ran = loaded_here.run(&question_here, manifest, &documents, &limits);
+                    (ran, started.elapsed())
+                })
+                .await?;
+            match ran {
+                Ok(run) => {
+                    log = run.log;
+                    if run.log_dropped > 0 {
+                        let message = format!("{} more lines were left out", run.log_dropped);
+                        log.push(LogLine { level: "warn".to_owned(), message });
+                    }
+                    break loaded.answer(run.answer, inquiry.now);
+                }
+                // The policy's number says more than what was left of it.
+                Err(Stop::Fault(RuleFault::Deadline(_))) => {
+                    break loaded.failed(RuleFault::Deadline(whole));
+                }
+                Err(Stop::Fault(fault)) => break loaded.failed(fault),
+                Err(Stop::Wanted(want)) => {
+                    if let Err(failure) = fetched.fetch(&want).await {
+                        break loaded.failed_by(failure);
+                    }
+                    // The budget is for all runs together.
+                    left = left.saturating_sub(took);
+                    if left.is_zero() {
+                        break loaded.failed(RuleFault::Deadline(whole));
+                    }
+                }
+            }
+        };
+        Ok(asked(Some(question.as_ref().clone()), answer, log))
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Policy, &Budget) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (policy, budget) = (self.policy.clone(), self.budget.clone());
+        Ok(self.compute(move || question(&policy, &budget)).await??)
+    }
+
+    /// Compute on a thread that may, as soon as there is a place.
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let stopped = |what: String| Failure::from(EngineError::Bug(what));
         let place = match &self.places {
@@ -235,17 +518,13 @@ impl Sandbox {
                 Some(place.map_err(|closed| stopped(closed.to_string()))?)
             }
         };
-        let (policy, budget) = (self.policy.clone(), self.budget.clone());
-        let asked = tokio::task::spawn_blocking(move || {
-            let answer = question(&policy, &budget);
+        let done = tokio::task::spawn_blocking(move || {
+            let answer = work();
             // Whoever asked may have gone away; the place is taken until the thread is free.
             drop(place);
             answer
         });
-        match asked.await {
-            Ok(answer) => Ok(answer?),
-            Err(error) => Err(stopped(error.to_string())),
-        }
+        done.await.map_err(|error| stopped(error.to_string()))
     }
 }
 

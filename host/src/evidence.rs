@@ -3,14 +3,15 @@
 //! Everything found is untrusted and opaque here: it is limited in size and number and handed to the
 //! engine as it was found.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use guest_policy::image::{MAX_SIGNATURE_BYTES_TOTAL, Signature};
 use guest_policy::reference::Reference;
 
-use crate::image::{FileFault, ImageName, Resolved};
+use crate::image::{FileFault, ImageError, ImageName, Resolved};
 use crate::registry::{Client, RegistryError};
 
+pub(crate) mod attached;
 mod directory;
 mod extension;
 mod location;
@@ -51,17 +52,32 @@ pub async fn signatures(
         }
         found.extend(lookaside::read(client, registries, &logical, &image.digest).await?);
     }
+    check_total(&image.subject.name, &found)?;
+    Ok(found)
+}
+
+/// Every signature that lies beside a file: `FILE.signature-1`, `FILE.signature-2`, …
+pub(crate) fn beside(file: &Path) -> Result<Vec<Signature>, EvidenceError> {
+    let found = directory::beside(file)?;
+    check_total(&file.display().to_string(), &found)?;
+    Ok(found)
+}
+
+fn check_total(image: &str, found: &[Signature]) -> Result<(), EvidenceError> {
     let total: usize = found.iter().map(|signature| signature.content.len()).sum();
     if total > MAX_SIGNATURE_BYTES_TOTAL {
-        return Err(EvidenceError::TooMuch { image: image.subject.name.clone(), total });
+        return Err(EvidenceError::TooMuch { image: image.to_owned(), total });
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Signatures were not gathered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvidenceError {
+    /// A document that lies with the image cannot be read.
+    #[error(transparent)]
+    Attached(#[from] ImageError),
     /// A fault of this program.
     #[error("internal error: {fault}")]
     Bug {

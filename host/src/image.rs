@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use guest_policy::digest::Digest;
-use guest_policy::image::Subject;
+use guest_policy::image::{MAX_MANIFEST_BYTES, Subject};
 use guest_policy::manifest;
 use guest_policy::reference::{Reference, ReferenceError};
 
@@ -142,6 +142,73 @@ impl ImageName {
             });
         }
         Ok(all)
+    }
+
+    /// What lies with the image under this digest, of at most `limit` bytes: one of its blobs or a manifest beside
+    /// it. Only a registry knows the two apart, so `manifest` says which is meant.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, is larger, or has another digest.
+    pub(crate) async fn document(
+        &self,
+        client: &Client,
+        digest: &Digest,
+        manifest: bool,
+        limit: usize,
+    ) -> Result<Vec<u8>, ImageError> {
+        match self {
+            Self::Docker { reference } if manifest => {
+                let found = client.manifest(&reference.at(digest.clone())).await;
+                found.map(|manifest| manifest.content).map_err(|e| self.registry(e))
+            }
+            Self::Docker { reference } => {
+                client.blob(reference, digest, limit).await.map_err(|e| self.registry(e))
+            }
+            Self::Directory { path } => {
+                let (path, digest) = (path.clone(), digest.clone());
+                self.blocking(move || directory::blob(&path, &digest, limit)).await
+            }
+            Self::DockerArchive { path, choice } => {
+                let (path, choice, digest) = (path.clone(), choice.clone(), digest.clone());
+                self.blocking(move || archive::docker_config(&path, &choice, &digest)).await
+            }
+            Self::Oci { .. } | Self::OciArchive { .. } => {
+                let (layout, digest) = (self.layout(), digest.clone());
+                self.blocking(move || layout()?.blob(&digest, limit)).await
+            }
+        }
+    }
+
+    /// The list of everything that lies beside an image in its layout: an index of OCI, not read. Only layouts
+    /// have one.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub(crate) async fn neighbours(&self) -> Result<Option<Vec<u8>>, ImageError> {
+        match self {
+            Self::Oci { .. } | Self::OciArchive { .. } => {
+                let layout = self.layout();
+                self.blocking(move || layout()?.index()).await.map(Some)
+            }
+            Self::Directory { .. } | Self::Docker { .. } | Self::DockerArchive { .. } => Ok(None),
+        }
+    }
+
+    /// How the layout is opened that the image is in.
+    fn layout(&self) -> impl FnOnce() -> Result<layout::Layout, FileFault> + Send + 'static {
+        let (is_archive, path) = match self {
+            Self::OciArchive { path, .. } | Self::DockerArchive { path, .. } => {
+                (true, path.clone())
+            }
+            Self::Oci { path, .. } | Self::Directory { path } => (false, path.clone()),
+            Self::Docker { .. } => (false, PathBuf::new()),
+        };
+        move || match is_archive {
+            true => layout::Layout::archive(&path),
+            false => Ok(layout::Layout::directory(&path)),
+        }
     }
 
     async fn read(
@@ -456,9 +523,9 @@ impl Source<'_> {
                 let reference = reference.at(digest.clone());
                 return client.manifest(&reference).await.map_err(|e| name.registry(e));
             }
-            (Self::Layout { name, layout, descriptor }, _) => {
-                layout.blob(instance.unwrap_or(descriptor)).map_err(|fault| name.file(fault))?
-            }
+            (Self::Layout { name, layout, descriptor }, _) => layout
+                .blob(instance.unwrap_or(descriptor), MAX_MANIFEST_BYTES)
+                .map_err(|fault| name.file(fault))?,
             (Self::Read { top, .. }, None) => top.clone(),
             (Self::Read { name, .. }, Some(_)) => {
                 return Err(ImageError::malformed(name, manifest::Fault::NestedIndex));

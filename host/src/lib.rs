@@ -9,14 +9,17 @@
 //! fetch (indexes, tokens, configuration).
 
 pub mod admission;
+pub mod artifact;
 pub mod decide;
 pub mod engine;
 pub mod evidence;
 pub mod image;
 pub mod kubernetes;
 pub mod policy;
+pub mod record;
 pub mod registry;
 pub mod report;
+pub mod rules;
 pub mod serve;
 pub mod sign;
 pub mod telemetry;

@@ -50,6 +50,11 @@ impl PolicyFile {
         Ok(Self { path: path.to_owned(), document })
     }
 
+    /// One that was recorded: what lies at `path` is not looked at.
+    pub(crate) fn recorded(path: PathBuf, document: Vec<u8>) -> Self {
+        Self { path, document }
+    }
+
     /// The path by which it was found.
     pub fn path(&self) -> &Path {
         &self.path

@@ -71,13 +71,15 @@ fn is_kebab(text: &str) -> bool {
 const PAGE: &str = "docs/reasons.md";
 
 /// The files that give codes, beside those of the policy document.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 9] = [
     "guest-policy/src/engine.rs",
     "guest-policy/src/evaluation.rs",
     "guest-policy/src/openpgp.rs",
     "host/src/decide.rs",
     "host/src/engine/rule/fault.rs",
     "host/src/policy.rs",
+    "host/src/rules.rs",
+    "host/src/rules/documents.rs",
     "host/src/serve/unanswered.rs",
 ];
 

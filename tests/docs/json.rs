@@ -114,10 +114,11 @@ fn decision() -> Decision {
             }],
             claims: vec![claim()],
             valid_until: Some(0),
-            warnings: Vec::new(),
+            warnings: vec!["x".to_owned()],
             annotations: BTreeMap::new(),
         },
         digest: Some(digest),
+        course: None,
     }
 }
 

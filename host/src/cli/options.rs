@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use countersign::decide::{Decider, Question};
-use countersign::engine::{Budget, Engine, Policy, Settings};
+use countersign::engine::{Budget, Engine, Places, Policy, RuleSettings, Settings};
 use countersign::evidence::Directories;
 use countersign::image::PlatformSelection;
 use countersign::policy::{PolicyError, PolicyFile};
@@ -107,9 +107,14 @@ pub(super) struct PolicyArgs {
 }
 
 impl PolicyArgs {
+    /// Find and read it.
+    pub(super) fn find(&self) -> Result<PolicyFile, PolicyError> {
+        PolicyFile::find(self.policy.as_deref())
+    }
+
     /// Find, read and load it.
     pub(super) fn load(&self) -> Result<(PolicyFile, Policy), PolicyError> {
-        let file = PolicyFile::find(self.policy.as_deref())?;
+        let file = self.find()?;
         let engine = engine(&file)?;
         let policy = file.load(&engine)?;
         Ok((file, policy))
@@ -120,6 +125,15 @@ impl PolicyArgs {
 pub(super) fn engine(file: &PolicyFile) -> Result<Engine, PolicyError> {
     Engine::new(&Settings::default())
         .map_err(|source| PolicyError::Engine { path: file.path().to_owned(), source })
+}
+
+/// How rules run on a command line: compiled by a process of its own, kept in the user's cache.
+pub(super) fn rule_settings() -> RuleSettings {
+    RuleSettings {
+        places: Places::of_this_process(),
+        compiler: std::env::current_exe().ok(),
+        ..RuleSettings::default()
+    }
 }
 
 /// Where signatures are kept.

@@ -10,6 +10,7 @@ use guest_policy::image::MAX_MANIFEST_BYTES;
 use guest_policy::reference::Reference;
 use serde::{Deserialize, Serialize};
 
+use super::directory::check_digest;
 use super::{ArchiveChoice, FileFault};
 
 /// The entries of a tar file, by cleaned name; of several with one name, the first counts.
@@ -73,6 +74,16 @@ impl TarFile {
         Ok(content)
     }
 
+    /// What `docker save` says of an image, and the image's configuration.
+    fn docker_image(&self, choice: &ArchiveChoice) -> Result<(Image, Vec<u8>), FileFault> {
+        let images: Vec<Image> =
+            serde_json::from_slice(&self.read("manifest.json", MAX_MANIFEST_BYTES)?)
+                .map_err(|e| FileFault::Malformed(format!("manifest.json: {e}")))?;
+        let image = choose(images, choice)?;
+        let config = self.read(&clean(&image.config), MAX_MANIFEST_BYTES)?;
+        Ok((image, config))
+    }
+
     fn entry(&self, name: &str) -> Result<Entry, FileFault> {
         let missing = || FileFault::Malformed(format!("there is no entry {name:?}"));
         self.entries.get(name).copied().ok_or_else(missing)
@@ -115,11 +126,7 @@ impl TarFile {
 pub(super) fn docker_manifest(path: &Path, choice: &ArchiveChoice) -> Result<Vec<u8>, FileFault> {
     let archive = TarFile::open(path)?;
     let malformed = |what: &str, e: serde_json::Error| FileFault::Malformed(format!("{what}: {e}"));
-    let images: Vec<Image> =
-        serde_json::from_slice(&archive.read("manifest.json", MAX_MANIFEST_BYTES)?)
-            .map_err(|e| malformed("manifest.json", e))?;
-    let image = choose(&images, choice)?;
-    let config = archive.read(&clean(&image.config), MAX_MANIFEST_BYTES)?;
+    let (image, config) = archive.docker_image(choice)?;
     let parsed: Config =
         serde_json::from_slice(&config).map_err(|e| malformed(&image.config, e))?;
     let diff_ids = parsed.rootfs.diff_ids;
@@ -154,19 +161,26 @@ pub(super) fn docker_manifest(path: &Path, choice: &ArchiveChoice) -> Result<Vec
     serde_json::to_vec(&manifest).map_err(|e| malformed("manifest", e))
 }
 
-fn choose<'a>(images: &'a [Image], choice: &ArchiveChoice) -> Result<&'a Image, FileFault> {
-    let names = || {
-        let tags = images.iter().flat_map(|image| image.repo_tags.iter().flatten());
-        tags.map(|tag| format!(":{tag}")).collect::<Vec<_>>().join(", ")
-    };
+/// The configuration of an image that `docker save` wrote, if it has this digest.
+pub(super) fn docker_config(
+    path: &Path,
+    choice: &ArchiveChoice,
+    digest: &Digest,
+) -> Result<Vec<u8>, FileFault> {
+    let (image, config) = TarFile::open(path)?.docker_image(choice)?;
+    check_digest(Path::new(&image.config), digest, config)
+}
+
+fn choose(mut images: Vec<Image>, choice: &ArchiveChoice) -> Result<Image, FileFault> {
+    let tags = images.iter().flat_map(|image| image.repo_tags.iter().flatten());
+    let names = tags.map(|tag| format!(":{tag}")).collect::<Vec<_>>().join(", ");
     let found = match choice {
-        ArchiveChoice::Index(place) => images.get(*place),
-        ArchiveChoice::Only => match images {
-            [only] => Some(only),
-            [] => None,
-            _ => return Err(FileFault::Ambiguous { choices: names() }),
+        ArchiveChoice::Index(place) => Some(*place).filter(|place| *place < images.len()),
+        ArchiveChoice::Only => match images.len() {
+            0 | 1 => images.len().checked_sub(1),
+            _ => return Err(FileFault::Ambiguous { choices: names }),
         },
-        ArchiveChoice::Reference(wanted) => images.iter().find(|image| {
+        ArchiveChoice::Reference(wanted) => images.iter().position(|image| {
             image.repo_tags.iter().flatten().any(|tag| {
                 Reference::parse_normalized(tag).is_ok_and(|tag| tag.with_default_tag() == *wanted)
             })
@@ -174,9 +188,9 @@ fn choose<'a>(images: &'a [Image], choice: &ArchiveChoice) -> Result<&'a Image, 
     };
     let missing = || FileFault::Missing {
         choice: format!("{:?}", choice.to_string()),
-        choices: format!("; it has {}", names()),
+        choices: format!("; it has {names}"),
     };
-    found.ok_or_else(missing)
+    found.map(|place| images.swap_remove(place)).ok_or_else(missing)
 }
 
 /// A name as `path.Clean` would have it, as far as archives use it: without `./` and doubled slashes.

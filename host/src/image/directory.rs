@@ -23,6 +23,13 @@ pub(super) fn manifest(path: &Path, instance: Option<&Digest>) -> Result<Vec<u8>
     }
 }
 
+/// A blob of at most `limit` bytes, with this digest.
+pub(super) fn blob(path: &Path, digest: &Digest, limit: usize) -> Result<Vec<u8>, FileFault> {
+    let file = path.join(file_stem(digest));
+    let content = read_limited(&file, limit)?;
+    check_digest(&file, digest, content)
+}
+
 /// How files that belong to the instance with this digest begin.
 pub(crate) fn file_stem(digest: &Digest) -> String {
     match digest.algorithm() {

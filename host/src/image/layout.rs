@@ -29,7 +29,7 @@ impl Layout {
 
     /// The digest of the manifest or index that `choice` means.
     pub(super) fn choose(&self, choice: &LayoutChoice) -> Result<Digest, FileFault> {
-        let index = self.read("index.json")?;
+        let index = self.index()?;
         let index: Index = serde_json::from_slice(&index)
             .map_err(|e| FileFault::Malformed(format!("index.json is not an OCI index: {e}")))?;
         let descriptor = match choice {
@@ -60,16 +60,21 @@ impl Layout {
         digest.parse().map_err(|e| FileFault::Malformed(format!("index.json: {e}")))
     }
 
-    /// A manifest, with the digest that was asked for.
-    pub(super) fn blob(&self, digest: &Digest) -> Result<Vec<u8>, FileFault> {
-        let name = format!("blobs/{}/{}", digest.algorithm().name(), digest.hex());
-        check_digest(Path::new(&name), digest, self.read(&name)?)
+    /// The list of what is in the layout, not read.
+    pub(super) fn index(&self) -> Result<Vec<u8>, FileFault> {
+        self.read("index.json", MAX_MANIFEST_BYTES)
     }
 
-    fn read(&self, name: &str) -> Result<Vec<u8>, FileFault> {
+    /// A blob of at most `limit` bytes, with the digest that was asked for.
+    pub(super) fn blob(&self, digest: &Digest, limit: usize) -> Result<Vec<u8>, FileFault> {
+        let name = format!("blobs/{}/{}", digest.algorithm().name(), digest.hex());
+        check_digest(Path::new(&name), digest, self.read(&name, limit)?)
+    }
+
+    fn read(&self, name: &str, limit: usize) -> Result<Vec<u8>, FileFault> {
         match self {
-            Self::Archive(archive) => archive.read(name, MAX_MANIFEST_BYTES),
-            Self::Directory(path) => read_limited(&path.join(name), MAX_MANIFEST_BYTES),
+            Self::Archive(archive) => archive.read(name, limit),
+            Self::Directory(path) => read_limited(&path.join(name), limit),
         }
     }
 }

@@ -30,6 +30,9 @@ pub(super) const MAX_HOSTS: usize = 1024;
 /// Most redirects that are followed. A registry needs one, to its storage.
 pub(super) const MAX_REDIRECTS: usize = 5;
 
+/// Most pages of a list of referrers that are read. Registries put a hundred and more on one.
+pub(super) const MAX_PAGES: usize = 16;
+
 /// Most times that a request is repeated after 429 or a failure of the server.
 pub(super) const MAX_RETRIES: u32 = 2;
 
@@ -41,6 +44,13 @@ pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Half of the 60 s that a kubelet gives a slow image service, so that the answer is still of use.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The largest module, 32 MiB, over a line of 1 Mbit/s. Nobody waits for an upload but who asked for it.
+pub(super) const UPLOAD_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Most times that an upload is begun. A registry may forget one that is under way: another replica of it does
+/// not know it, or it failed in the middle.
+pub(super) const MAX_UPLOADS: usize = 2;
 
 /// Long enough for a load balancer to turn to another server.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(200);

@@ -2,15 +2,24 @@
 
 use std::fmt::Write as _;
 
+use guest_policy::evaluation::{Came, Node};
+use guest_policy::rule::LogLine;
 use guest_policy::verdict::{Claim, Outcome, Reason};
 use serde::Serialize;
 
+use super::explanation::branches;
 use super::{MARGIN, Style, document, printable, time};
-use crate::decide::Decision;
+use crate::decide::{Course, Decision};
 
 /// `{"results": […]}`, with one member for each decision, in order.
 pub fn json(decisions: &[Decision]) -> String {
     document(&Document { results: decisions.iter().map(Entry::from).collect() })
+}
+
+/// As [`json`], and how each requirement came out.
+pub fn json_explained(decisions: &[Decision]) -> String {
+    let explained = |decision| Entry { course: Some(Way::of(decision)), ..Entry::from(decision) };
+    document(&Document { results: decisions.iter().map(explained).collect() })
 }
 
 /// A paragraph for each decision.
@@ -18,8 +27,67 @@ pub fn text(decisions: &[Decision], style: Style) -> String {
     decisions.iter().map(|decision| paragraph(decision, style)).collect()
 }
 
+/// As [`text`], and how each requirement came out, as a tree.
+pub fn text_explained(decisions: &[Decision], style: Style) -> String {
+    let explained = |decision: &Decision| {
+        let course = decision.course.as_deref().map(|course| tree(course, style));
+        paragraph(decision, style) + &course.unwrap_or_default()
+    };
+    decisions.iter().map(explained).collect()
+}
+
+/// A line for each requirement and each part of one, with the reasons of those that do not hold, and what rules
+/// logged.
+fn tree(course: &Course, style: Style) -> String {
+    let mut text = String::new();
+    let nodes = &course.evaluation.nodes;
+    let depths: Vec<u32> = nodes.iter().map(|node| node.depth).collect();
+    let mut number = 0;
+    for (at, (node, branch)) in nodes.iter().zip(branches(&depths)).enumerate() {
+        let (came, reasons) = match course.outcomes.get(at) {
+            Some((came, reasons)) => (*came, reasons.as_slice()),
+            None => (Came::Skipped, [].as_slice()),
+        };
+        let (mark, note) = match came {
+            Came::Held => (style.good("✓"), ""),
+            Came::Failed => (style.bad("✗"), ""),
+            Came::Skipped => (style.quiet("-"), " (not looked at)"),
+        };
+        let start = match node.depth {
+            0 => format!("{number:<2} "),
+            _ => format!("   {branch}"),
+        };
+        number += u32::from(node.depth == 0);
+        let words = printable(&node.words);
+        let _ = writeln!(text, "{:MARGIN$}{mark} {}{words}{note}", "", style.quiet(&start));
+        // The reasons of what has parts are those of its parts.
+        let is_leaf = depths.get(at + 1).is_none_or(|next| *next <= node.depth);
+        if came == Came::Failed && is_leaf {
+            let below: String = start.chars().map(continued).collect();
+            for reason in reasons {
+                let words = printable(&format!("{} ({})", reason.message, reason.code));
+                let _ = writeln!(text, "{:MARGIN$}  {}  {words}", "", style.quiet(&below));
+            }
+        }
+    }
+    for asked in &course.asked {
+        for LogLine { level, message } in &asked.log {
+            text.push_str(&style.line("log", format!("{} {level}: {message}", asked.name)));
+        }
+    }
+    text
+}
+
+/// What stands below a character of the tree.
+fn continued(character: char) -> char {
+    match character {
+        '├' | '│' => '│',
+        _ => ' ',
+    }
+}
+
 fn paragraph(decision: &Decision, style: Style) -> String {
-    let Decision { image, platform, digest, verdict } = decision;
+    let Decision { image, platform, digest, verdict, course: _ } = decision;
     let image = style.strong(&printable(&image.to_string()));
     let mut text = format!("{}{image}", style.outcome(verdict.outcome));
     if let Some(platform) = platform {
@@ -34,6 +102,9 @@ fn paragraph(decision: &Decision, style: Style) -> String {
         if let Some(hint) = &reason.hint {
             text.push_str(&style.line("hint", hint));
         }
+    }
+    for warning in &verdict.warnings {
+        text.push_str(&style.line("warning", warning));
     }
     for claim in &verdict.claims {
         text.push_str(&style.line("signed", signed(claim)));
@@ -82,11 +153,15 @@ struct Entry<'a> {
     reasons: &'a [Reason],
     claims: Vec<Signed<'a>>,
     valid_until: Option<String>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [String],
+    #[serde(flatten)]
+    course: Option<Way<'a>>,
 }
 
 impl<'a> From<&'a Decision> for Entry<'a> {
     fn from(decision: &'a Decision) -> Self {
-        let Decision { image, platform, digest, verdict } = decision;
+        let Decision { image, platform, digest, verdict, course: _ } = decision;
         Self {
             image: image.to_string(),
             platform: platform.as_deref(),
@@ -96,7 +171,52 @@ impl<'a> From<&'a Decision> for Entry<'a> {
             reasons: &verdict.reasons,
             claims: verdict.claims.iter().map(Signed::from).collect(),
             valid_until: verdict.valid_until.map(time),
+            warnings: &verdict.warnings,
+            course: None,
         }
+    }
+}
+
+/// How the policy came to its verdict.
+#[derive(Serialize)]
+struct Way<'a> {
+    requirements: Vec<Requirement<'a>>,
+    log: Vec<Logged<'a>>,
+}
+
+#[derive(Serialize)]
+struct Requirement<'a> {
+    depth: u32,
+    words: &'a str,
+    outcome: Came,
+    reasons: &'a [Reason],
+}
+
+#[derive(Serialize)]
+struct Logged<'a> {
+    rule: &'a str,
+    level: &'a str,
+    message: &'a str,
+}
+
+impl<'a> Way<'a> {
+    fn of(decision: &'a Decision) -> Self {
+        let Some(course) = &decision.course else {
+            return Self { requirements: Vec::new(), log: Vec::new() };
+        };
+        let nodes = course.evaluation.nodes.iter().zip(&course.outcomes);
+        let requirement = |(node, (came, reasons)): (&'a Node, &'a (Came, Vec<Reason>))| {
+            let Node { depth, words, .. } = node;
+            Requirement { depth: *depth, words, outcome: *came, reasons }
+        };
+        let lines = course.asked.iter().flat_map(|asked| {
+            asked.log.iter().map(|LogLine { level, message }| Logged {
+                rule: &asked.name,
+                level,
+                message,
+            })
+        });
+        Self { requirements: nodes.map(requirement).collect(), log: lines.collect() }
     }
 }
 
@@ -124,10 +244,16 @@ impl<'a> From<&'a Claim> for Signed<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
     use guest_policy::digest::Digest;
+    use guest_policy::evaluation::{Evaluation, RuleAnswer, State};
+    use guest_policy::image::Subject;
     use guest_policy::verdict::Verdict;
 
     use super::*;
+    use crate::decide::Asked;
 
     fn decision(outcome: Outcome, reasons: Vec<Reason>, claims: Vec<Claim>) -> Decision {
         let digest = Digest::sha256(b"image");
@@ -145,6 +271,7 @@ mod tests {
                 annotations: std::collections::BTreeMap::new(),
             },
             digest: Some(digest),
+            course: None,
         }
     }
 
@@ -240,6 +367,80 @@ mod tests {
         let text = text(&[deny], Style::Plain);
         assert!(text.contains("a\\nallow  docker://evil\\u{1b}"), "{text}");
         assert!(!text.contains('\x1b'));
+    }
+
+    #[test]
+    fn warnings_are_there_if_there_are_any() {
+        let mut warned = decision(Outcome::Allow, vec![], vec![]);
+        assert!(!json(std::slice::from_ref(&warned)).contains("warnings"));
+        warned.verdict.warnings = vec!["max-age: 3 days\nleft".to_owned()];
+        let written: serde_json::Value =
+            serde_json::from_str(&json(std::slice::from_ref(&warned))).expect("JSON");
+        assert_eq!(written["results"][0]["warnings"][0], "max-age: 3 days\nleft");
+        let text = text(&[warned], Style::Plain);
+        assert!(text.contains("\n       warning  max-age: 3 days\\nleft\n"), "{text}");
+    }
+
+    #[test]
+    fn tree_shows_how_each_requirement_came_out() {
+        let node =
+            |depth, words: &str| Node { depth, words: words.to_owned(), state: State::Skipped };
+        let failed = |message| (Came::Failed, vec![reason(message, None)]);
+        let nodes =
+            vec![node(0, "anyOf"), node(1, "signedBy"), node(1, "rule x"), node(0, "rule y")];
+        let evaluation =
+            Evaluation { scope: String::new(), digest: String::new(), failure: None, nodes };
+        let line = LogLine { level: "info".to_owned(), message: "so\nit is".to_owned() };
+        let subject = Subject {
+            transport: "docker".to_owned(),
+            name: String::new(),
+            reference: None,
+            path: None,
+        };
+        let course = Course {
+            subject,
+            evidence: Arc::default(),
+            evaluation: Arc::new(evaluation),
+            outcomes: vec![
+                (Came::Held, vec![]),
+                failed("none"),
+                (Came::Held, vec![]),
+                (Came::Skipped, vec![]),
+            ],
+            documents: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            asked: vec![Asked {
+                rule: 0,
+                name: "x".to_owned(),
+                question: None,
+                answer: RuleAnswer {
+                    failure: None,
+                    warnings: Vec::new(),
+                    annotations: BTreeMap::new(),
+                    valid_until: None,
+                },
+                log: vec![line],
+            }],
+        };
+        let allow = decision(Outcome::Allow, vec![], vec![]);
+        let allow = Decision { course: Some(Box::new(course)), ..allow };
+        let text = text_explained(std::slice::from_ref(&allow), Style::Plain);
+        let expected = "
+       ✓ 0  anyOf
+       ✗    ├─ signedBy
+            │    none (signature-missing)
+       ✓    └─ rule x
+       - 1  rule y (not looked at)
+       log      x info: so\\nit is
+";
+        assert!(text.ends_with(expected), "{text}");
+        let written: serde_json::Value =
+            serde_json::from_str(&json_explained(&[allow])).expect("JSON");
+        let requirements = &written["results"][0]["requirements"];
+        assert_eq!(requirements[1]["outcome"], "failed");
+        assert_eq!(requirements[1]["depth"], 1);
+        assert_eq!(requirements[1]["reasons"][0]["message"], "none");
+        assert_eq!(written["results"][0]["log"][0]["rule"], "x");
     }
 
     #[test]
