@@ -268,7 +268,7 @@ mod tests {
                 claims,
                 valid_until: Some(1_795_564_800),
                 warnings: Vec::new(),
-                annotations: std::collections::BTreeMap::new(),
+                annotations: BTreeMap::new(),
             },
             digest: Some(digest),
             course: None,

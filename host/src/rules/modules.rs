@@ -4,7 +4,7 @@
 //! the user's cache folder with its signatures, so that a server starts while the registry is away. What is kept
 //! is trusted no further than what is fetched: digests and signatures are verified again each time.
 
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};

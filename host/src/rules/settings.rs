@@ -204,7 +204,7 @@ fn escaped(name: &str) -> String {
 
 /// A schema cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum SchemaFault {
+pub(crate) enum SchemaFault {
     /// It refers to what it is a part of.
     #[error("{0} is a part of itself, and settings do not nest without end")]
     Circle(String),
