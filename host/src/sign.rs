@@ -76,7 +76,7 @@ impl SigningKey {
     pub fn read(content: &[u8], passphrase: Option<&[u8]>, now: u64) -> Result<Self, SignError> {
         let keys: Vec<Cert> = CertParser::from_bytes(content)
             .and_then(Iterator::collect)
-            .map_err(|e| unusable(format!("it is not an OpenPGP key: {e}")))?;
+            .map_err(|e| unusable(format!("it is not an OpenPGP key: {e:#}")))?;
         let [cert] = <[Cert; 1]>::try_from(keys).map_err(|keys| {
             unusable(format!("there are {} keys in it, and one is expected", keys.len()))
         })?;
@@ -93,7 +93,7 @@ impl SigningKey {
             }
             (false, Some(passphrase)) => signer
                 .decrypt_secret(&Password::from(passphrase))
-                .map_err(|e| unusable(format!("the passphrase does not open it: {e}")))?,
+                .map_err(|e| unusable(format!("the passphrase does not open it: {e:#}")))?,
         };
         Ok(Self { cert, signer })
     }
@@ -173,8 +173,8 @@ pub enum SignError {
 /// The key of a certificate that signs.
 fn signer(cert: &Cert, now: SystemTime) -> Result<Key<SecretParts, UnspecifiedRole>, SignError> {
     let policy = StandardPolicy::at(now);
-    let valid = cert.with_policy(&policy, now).map_err(|e| unusable(e.to_string()))?;
-    valid.alive().map_err(|e| unusable(e.to_string()))?;
+    let valid = cert.with_policy(&policy, now).map_err(|e| unusable(format!("{e:#}")))?;
+    valid.alive().map_err(|e| unusable(format!("{e:#}")))?;
     if let RevocationStatus::Revoked(_) = valid.revocation_status() {
         return Err(unusable("it is revoked"));
     }
@@ -319,7 +319,8 @@ mod tests {
         assert!(early.starts_with("cannot sign with this key"), "{early}");
         let day = Duration::from_secs(86_400);
         let (_, expires) = secret(|builder| builder.set_validity_period(day), None);
-        assert!(read_fault(&expires, None, NOW + 86_401).contains("xpired"));
+        let late = read_fault(&expires, None, NOW + 86_401);
+        assert!(late.contains("xpired"), "{late}");
     }
 
     #[test]

@@ -34,11 +34,12 @@ fn render(source: &Path) -> Result<String> {
         "Types are those of the component model: a `record` has all of its fields, an `option` may be absent, a \
          `variant` and an `enum` are one of their cases.",
     );
-    for world in package.worlds.values() {
-        page.world(*world);
-    }
+    // In the order of the file: comments speak of what is above.
     for interface in package.interfaces.values() {
         page.interface(&resolve.interfaces[*interface])?;
+    }
+    for world in package.worlds.values() {
+        page.world(*world);
     }
     Ok(page.text)
 }
