@@ -69,6 +69,18 @@ impl Registry {
         names.map(|(_, name)| name.clone()).collect()
     }
 
+    /// A manifest of a repository, by tag or digest.
+    pub(crate) fn manifest(&self, repository: &str, name: &str) -> Option<Vec<u8>> {
+        let key = (repository.to_owned(), name.to_owned());
+        lock(&self.contents).manifests.get(&key).cloned()
+    }
+
+    /// A blob of a repository.
+    pub(crate) fn blob(&self, repository: &str, digest: &str) -> Option<Vec<u8>> {
+        let key = (repository.to_owned(), digest.to_owned());
+        lock(&self.contents).blobs.get(&key).cloned()
+    }
+
     /// The digests of all blobs of a repository.
     pub(crate) fn blobs(&self, repository: &str) -> Vec<String> {
         let contents = lock(&self.contents);
