@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Show how each requirement of the policy came out, and what rules logged
     ///
     /// Requirements are shown as a tree: ✓ it holds, ✗ it does not, - it was not looked at, since what came
-    /// before it decided.
+    /// before it decided. By default the verdict is shown alone.
     #[arg(long)]
     explain: bool,
 
@@ -46,13 +46,14 @@ pub(crate) struct Args {
     ///
     /// That is the policy with its keys, the images' manifests, signatures and documents, the modules and
     /// documents of rules, the time and the verdicts; no credentials. One that is there is replaced.
+    /// By default nothing is written.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 
     /// Make the decisions of a recording again, without a network and without the policy
     ///
     /// The output is the same, byte for byte. If this version decides otherwise, or the recording contradicts
-    /// itself, the exit status is 2.
+    /// itself, the exit status is 2. By default, the images are fetched and judged as they are now.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "images", "record", "policy", "judged_as", "platform", "all_platforms", "at", "registries_d",
         "plain_http", "authfile", "cert_dir",
