@@ -19,6 +19,7 @@ mod man;
 mod options;
 mod policy;
 mod precompile;
+mod rule;
 mod serve;
 mod snapshot;
 mod verify;
@@ -110,6 +111,8 @@ enum Command {
     #[command(subcommand)]
     Policy(policy::Command),
     #[command(subcommand)]
+    Rule(rule::Command),
+    #[command(subcommand)]
     Lookaside(lookaside::Command),
     Serve(serve::Args),
     WebhookConfig(Box<webhook_config::Args>),
@@ -128,6 +131,7 @@ impl Command {
             Self::Verify(args) => args.run(),
             Self::Inspect(args) => args.run(),
             Self::Policy(command) => command.run(),
+            Self::Rule(command) => command.run(),
             Self::Lookaside(command) => command.run(),
             Self::Serve(args) => args.run(),
             Self::WebhookConfig(args) => args.run(),
