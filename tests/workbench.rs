@@ -31,7 +31,13 @@ pub(crate) fn rule<S: AsRef<std::ffi::OsStr>>(
 #[track_caller]
 pub(crate) fn out(output: &Output, status: i32) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert_eq!(output.status.code(), Some(status), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(status),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 

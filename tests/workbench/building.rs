@@ -47,7 +47,8 @@ fn the_same_source_gives_the_same_module_elsewhere() {
 #[test]
 fn says_why_a_module_does_not_load() {
     let folder = tempfile::tempdir().expect("a folder");
-    fs::write(folder.path().join("empty.wasm"), wat::parse_str("(component)").expect("WAT")).expect("a file");
+    fs::write(folder.path().join("empty.wasm"), wat::parse_str("(component)").expect("WAT"))
+        .expect("a file");
     let told = out(&rule(folder.path(), ["inspect", "empty.wasm"]), 1);
     assert!(told.contains("loads    no\n"), "{told}");
     let told = json(&out(&rule(folder.path(), ["inspect", "empty.wasm", "--output", "json"]), 1));
@@ -90,5 +91,9 @@ fn source_that_does_not_compile_is_an_error() {
     let refused = rule(folder.path(), ["build"]);
     out(&refused, 2);
     assert!(!folder.path().join("broken.wasm").exists());
-    assert!(complaint(&refused).contains("was not built: cargo ended with"), "{}", complaint(&refused));
+    assert!(
+        complaint(&refused).contains("was not built: cargo ended with"),
+        "{}",
+        complaint(&refused)
+    );
 }

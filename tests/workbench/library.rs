@@ -20,7 +20,8 @@ fn every_capability_works_natively_and_in_the_sandbox() {
 
     out(&rule(folder, ["build"]), 0);
     let told = json(&out(&rule(folder, ["inspect", "everything.wasm", "--output", "json"]), 0));
-    let imports = ["artifact", "data", "log"].map(|name| format!("countersign:policy/{name}@0.1.0"));
+    let imports =
+        ["artifact", "data", "log"].map(|name| format!("countersign:policy/{name}@0.1.0"));
     assert_eq!(told["imports"], serde_json::json!(imports));
     let told = out(&rule(folder, ["test", "everything.wasm"]), 0);
     assert!(told.ends_with("1 passed, 0 failed\n"), "{told}");

@@ -81,12 +81,24 @@ fn no_case_is_an_error() {
 fn runs_one_case_with_time_and_memory() {
     let case = ["run", "my-rule.wasm", "--case", "cases/denies-another-registry.json"];
     let told = out(&rule(my_rule(), case), 1);
-    assert!(told.starts_with("deny   docker://elsewhere.example.net/ns/app:1 by my-rule 0.1.0\n"), "{told}");
+    assert!(
+        told.starts_with("deny   docker://elsewhere.example.net/ns/app:1 by my-rule 0.1.0\n"),
+        "{told}"
+    );
     for words in ["(registry-unknown)", "memory ", " KiB", "time ", "when asked again"] {
         assert!(told.contains(words), "{words}: {told}");
     }
     let told = json(&out(&rule(my_rule(), case.into_iter().chain(["--output", "json"])), 1));
-    assert_eq!((&told["verdict"], &told["reasons"][0]["code"]), (&"deny".into(), &"registry-unknown".into()));
-    assert!(told["memory_bytes"].as_u64() > Some(0) && told["first_microseconds"].as_u64() > Some(0), "{told}");
-    out(&rule(my_rule(), ["run", "my-rule.wasm", "--case", "cases/allows-a-known-registry.json"]), 0);
+    assert_eq!(
+        (&told["verdict"], &told["reasons"][0]["code"]),
+        (&"deny".into(), &"registry-unknown".into())
+    );
+    assert!(
+        told["memory_bytes"].as_u64() > Some(0) && told["first_microseconds"].as_u64() > Some(0),
+        "{told}"
+    );
+    out(
+        &rule(my_rule(), ["run", "my-rule.wasm", "--case", "cases/allows-a-known-registry.json"]),
+        0,
+    );
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
 use countersign::engine::RuleSettings;
 use countersign::workbench::build::build;
@@ -56,7 +56,8 @@ fn module(path: &Path, tools: &ToolsArgs) -> Result<Vec<u8>> {
     if path.is_dir() {
         return Ok(build(path, tools.tools.as_deref())?);
     }
-    Ok(read_module(path)?)
+    // The fault has the file's name and the reason.
+    read_module(path).map_err(|fault| anyhow!("cannot read module {fault}"))
 }
 
 /// The machinery that rules run on.

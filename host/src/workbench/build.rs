@@ -81,10 +81,10 @@ pub enum BuildError {
     },
 }
 
-/// Run a compiler in the rule's folder. All that it says goes to standard error: results are for standard output.
+/// Run a compiler of the rule in `folder`. All that it says goes to standard error: results are for standard output.
 fn run(folder: &Path, command: &mut Command) -> Result<(), BuildError> {
     let program = name(command);
-    command.current_dir(folder).stdin(Stdio::null()).stdout(io::stderr());
+    command.stdin(Stdio::null()).stdout(io::stderr());
     let status = command
         .status()
         .map_err(|source| BuildError::Io { what: format!("start {program}"), source })?;

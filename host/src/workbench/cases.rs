@@ -54,7 +54,7 @@ impl Case {
     /// The file cannot be read, or is no case.
     pub fn read(path: &Path) -> Result<Self, CaseError> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let text = read_limited(path, MAX_CASE_BYTES)?;
+        let text = read_limited(path, MAX_CASE_BYTES).map_err(CaseError::File)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         format::parse(name, &text, folder)
             .map_err(|what| CaseError::Malformed { path: path.to_owned(), what })
@@ -170,8 +170,8 @@ pub enum CaseError {
     #[error(transparent)]
     Engine(#[from] crate::engine::EngineError),
     /// The file cannot be read.
-    #[error(transparent)]
-    File(#[from] FileFault),
+    #[error("cannot read {0}")]
+    File(FileFault),
     /// The author's mistake.
     #[error("{} is no golden case: {what}", path.display())]
     Malformed {

@@ -1,6 +1,6 @@
 //! `countersign rule build`: from source to a module.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use countersign::workbench::build::build;
@@ -33,7 +33,10 @@ impl Args {
         let loaded = workbench()?.load(&wasm)?;
         without_doubts(&loaded)?;
         let name = format!("{}.wasm", loaded.description.name);
-        let output = self.output.unwrap_or_else(|| self.folder.join(name));
+        let output = self.output.unwrap_or_else(|| match self.folder == Path::new(".") {
+            true => name.into(),
+            false => self.folder.join(name),
+        });
         write(&output, &wasm)?;
         print(&format!("{}\nsha256:{}\n", output.display(), loaded.module.sha256()))?;
         Ok(Exit::Success)

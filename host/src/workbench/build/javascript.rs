@@ -19,8 +19,9 @@ pub(super) fn build(folder: &Path, tools: Option<&Path>) -> Result<Vec<u8>, Buil
     let scratch = scratch()?;
     let output = scratch.path().join("rule.wasm");
     let mut command = Command::new(node);
-    command.args(["--input-type", "module", "--eval", SCRIPT, "--"]).arg(packages).arg(&output);
-    run(&folder, &mut command)?;
+    command.args(["--input-type", "module", "--eval", SCRIPT, "--"]).arg(&folder).arg(&output);
+    // What a script imports is looked for where it runs.
+    run(&folder, command.current_dir(packages))?;
     read(&output)
 }
 

@@ -35,7 +35,7 @@ pub(super) fn build(folder: &Path, tools: Option<&Path>) -> Result<Vec<u8>, Buil
         // Packages that the rule imports are those beside the compiler, and not those of this machine.
         command.env("VIRTUAL_ENV", environment);
     }
-    run(&folder, &mut command)?;
+    run(&folder, command.current_dir(&folder))?;
     read(&output)
 }
 
