@@ -71,8 +71,9 @@ fn is_kebab(text: &str) -> bool {
 const PAGE: &str = "docs/reasons.md";
 
 /// The files that give codes, beside those of the policy document.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     "guest-policy/src/engine.rs",
+    "guest-policy/src/evaluation.rs",
     "guest-policy/src/openpgp.rs",
     "host/src/decide.rs",
     "host/src/policy.rs",
@@ -84,11 +85,12 @@ const POLICY: &str = "guest-policy/src/policy";
 /// The codes without a hyphen.
 const PLAIN: [&str; 2] = ["deadline", "unspecified"];
 
-/// Names of transports and formats.
-const OTHERS: [&str; 7] = [
+/// Names of transports and formats, and of the way in which names are written.
+const OTHERS: [&str; 8] = [
     "containers-storage",
     "docker-archive",
     "docker-daemon",
+    "kebab-case",
     "non-sigstore",
     "oci-archive",
     "sigstore-json",
