@@ -16,6 +16,7 @@ mod inspect;
 mod lookaside;
 mod misuse;
 mod policy;
+mod publish;
 mod registry;
 mod verify;
 

@@ -6,6 +6,7 @@ mod combinations;
 mod compare;
 mod countersign;
 mod laboratory;
+mod rule_artifacts;
 mod workbench;
 
 use lab::image::{Image, Index};

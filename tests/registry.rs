@@ -25,6 +25,7 @@ mod lookaside;
 mod manifests;
 mod messages;
 mod one_resolve;
+mod push;
 mod tls;
 
 /// Nothing of this machine's configuration; no pause worth mentioning between retries.

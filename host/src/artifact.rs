@@ -5,13 +5,41 @@
 //! depends on nothing but the module and what is said about it, so that the digest can be told beforehand.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use guest_policy::digest::Digest;
-use guest_policy::reference::Reference;
+use guest_policy::reference::{Reference, ReferenceError};
 use serde::{Deserialize, Serialize};
 use wasmparser::{Encoding, Parser, Payload};
 
+use crate::image::{FileFault, read_limited};
 use crate::registry::{Client, RegistryError};
+
+/// What `oci://HOST[:PORT]/PATH[:TAG|@DIGEST]` refers to. The host is never left out, and neither is a tag made up.
+///
+/// # Errors
+///
+/// It is something else, or has both a tag and a digest.
+pub fn reference(name: &str) -> Result<Reference, InvalidName> {
+    let invalid = |fault: NameFault| InvalidName { name: name.to_owned(), fault };
+    let rest = name.strip_prefix("oci://").ok_or_else(|| invalid(NameFault::Scheme))?;
+    let reference = Reference::parse_normalized(rest).map_err(|e| invalid(e.into()))?;
+    let host = rest.strip_prefix(reference.domain()).is_some_and(|rest| rest.starts_with('/'));
+    match (host, reference.tag(), reference.digest()) {
+        (false, ..) => Err(invalid(NameFault::NoHost)),
+        (true, Some(_), Some(_)) => Err(invalid(NameFault::TagAndDigest)),
+        _ => Ok(reference),
+    }
+}
+
+/// The bytes of a module's file.
+///
+/// # Errors
+///
+/// It cannot be read, or is larger than any module may be.
+pub fn read_module(path: &Path) -> Result<Vec<u8>, FileFault> {
+    read_limited(path, MAX_MODULE_BYTES)
+}
 
 /// A module with its manifest and configuration, ready to be pushed.
 #[derive(Clone, Debug)]
@@ -192,6 +220,28 @@ pub enum ArtifactError {
         /// In bytes.
         limit: usize,
     },
+}
+
+/// A text is not the name of a module in a registry.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "invalid name {name:?}: {fault}; expected oci://HOST[:PORT]/PATH, with :TAG or @sha256:… behind it"
+)]
+pub struct InvalidName {
+    name: String,
+    fault: NameFault,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+enum NameFault {
+    #[error("it has no host")]
+    NoHost,
+    #[error("{0}")]
+    Reference(#[from] ReferenceError),
+    #[error("it does not begin with oci://")]
+    Scheme,
+    #[error("it has both a tag and a digest")]
+    TagAndDigest,
 }
 
 /// What a component imports and exports, in the order in which it does.
@@ -489,6 +539,28 @@ mod tests {
             let mut config = good.clone();
             *config.pointer_mut(pointer).expect("a member") = value;
             check_config(config.to_string().as_bytes(), &module).expect_err(pointer);
+        }
+    }
+
+    #[test]
+    fn names_of_modules_have_a_host_and_say_what_they_mean() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        for rest in ["h:5000/a/b", "example.com/a:1", &format!("example.com/a@{digest}")] {
+            let reference = reference(&format!("oci://{rest}")).expect(rest);
+            assert_eq!(reference.to_string(), rest);
+        }
+        for (name, words) in [
+            ("max-age.wasm", "oci://"),
+            ("docker://example.com/a", "oci://"),
+            ("oci:dir", "oci://"),
+            ("oci://busybox", "no host"),
+            ("oci://library/busybox", "no host"),
+            ("oci://example.com/A", "lowercase"),
+            ("oci://example.com/", "invalid reference"),
+            (&format!("oci://example.com/a:1@{digest}"), "both a tag and a digest"),
+        ] {
+            let fault = reference(name).expect_err(name).to_string();
+            assert!(fault.contains(words), "{name}: {fault}");
         }
     }
 

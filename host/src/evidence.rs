@@ -16,9 +16,11 @@ mod extension;
 mod location;
 mod lookaside;
 mod registries_d;
+mod staging;
 
 pub use location::{InvalidLocation, Location};
 pub use registries_d::{Access, Directories, RegistriesD, RegistriesDError, Section};
+pub use staging::{Staging, StagingError};
 
 /// Every signature of a resolved image, in the order of its stores.
 ///
@@ -114,6 +116,11 @@ pub enum EvidenceError {
         /// In bytes.
         total: usize,
     },
+}
+
+/// A place of signatures for messages: without password and query, which may be secrets.
+pub fn shown(location: &Location) -> String {
+    location::redacted(&location.to_string())
 }
 
 /// The default configuration directory of the user: `$XDG_CONFIG_HOME`, else `~/.config`.

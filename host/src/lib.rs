@@ -16,6 +16,7 @@ pub mod evidence;
 pub mod image;
 pub mod kubernetes;
 pub mod policy;
+pub mod publish;
 pub mod registry;
 pub mod report;
 pub mod rules;

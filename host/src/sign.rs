@@ -1,9 +1,11 @@
-//! Making what all the rest verifies: a key, and a simple signature of an image (containers-signature(5)).
+//! Making what all the rest verifies: a key, and a simple signature of an image or of a rule's module
+//! (containers-signature(5)).
 //!
 //! A signature is what `gpg --sign` makes of the payload: an OpenPGP message of one-pass signature,
 //! literal data and signature. [`Engine`](crate::engine::Engine) is who judges it.
 
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use guest_policy::digest::Digest;
@@ -11,14 +13,23 @@ use guest_policy::reference::Reference;
 use sequoia_openpgp as openpgp;
 use sequoia_openpgp::anyhow;
 use sequoia_openpgp::cert::prelude::*;
+use sequoia_openpgp::crypto::Password;
+use sequoia_openpgp::packet::Key;
+use sequoia_openpgp::packet::key::{SecretKeyMaterial, SecretParts, UnspecifiedRole};
+use sequoia_openpgp::parse::Parse;
+use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::SerializeInto;
 use sequoia_openpgp::serialize::stream::{LiteralWriter, Message, Signer};
-use sequoia_openpgp::types::{DataFormat, HashAlgorithm, KeyFlags};
+use sequoia_openpgp::types::{DataFormat, HashAlgorithm, KeyFlags, RevocationStatus};
+
+use crate::image::{FileFault, read_limited};
 
 /// A key that signs, with its secret, in memory.
 #[derive(Debug)]
 pub struct SigningKey {
     cert: Cert,
+    /// The primary key or the subkey that signs, its secret not protected.
+    signer: Key<SecretParts, UnspecifiedRole>,
 }
 
 impl SigningKey {
@@ -39,7 +50,52 @@ impl SigningKey {
                     .generate()
             })
             .map_err(SignError::Key)?;
-        Ok(Self { cert })
+        let signer = cert.primary_key().key().clone().parts_into_secret();
+        let signer = signer.map_err(SignError::Key)?.role_into_unspecified();
+        Ok(Self { cert, signer })
+    }
+
+    /// As [`SigningKey::read`], of a file; the first line of another one is the passphrase.
+    ///
+    /// # Errors
+    ///
+    /// As there, or a file cannot be read.
+    pub fn open(file: &Path, passphrase: Option<&Path>, now: u64) -> Result<Self, SignError> {
+        let read = |file| read_limited(file, MAX_SECRET_BYTES).map_err(SignError::File);
+        let passphrase = passphrase.map(read).transpose()?;
+        let line = passphrase.as_deref().and_then(|text| text.split(|b| *b == b'\n').next());
+        Self::read(&read(file)?, line, now)
+    }
+
+    /// Read a secret key as `gpg --export-secret-keys` writes it, armoured or binary. If several of its keys may
+    /// sign at the time `now`, in seconds since 1970-01-01 UTC, the subkey that was made last does, as with gpg.
+    ///
+    /// # Errors
+    ///
+    /// There is no such key, or its secret is protected by another passphrase.
+    pub fn read(content: &[u8], passphrase: Option<&[u8]>, now: u64) -> Result<Self, SignError> {
+        let keys: Vec<Cert> = CertParser::from_bytes(content)
+            .and_then(Iterator::collect)
+            .map_err(|e| unusable(format!("it is not an OpenPGP key: {e:#}")))?;
+        let [cert] = <[Cert; 1]>::try_from(keys).map_err(|keys| {
+            unusable(format!("there are {} keys in it, and one is expected", keys.len()))
+        })?;
+        if !cert.is_tsk() {
+            let fault =
+                "it is a public key, and the secret one is needed: gpg --export-secret-keys";
+            return Err(unusable(fault));
+        }
+        let signer = signer(&cert, at(now))?;
+        let signer = match (signer.has_unencrypted_secret(), passphrase) {
+            (true, _) => signer,
+            (false, None) => {
+                return Err(unusable("it is protected: name a file with its passphrase"));
+            }
+            (false, Some(passphrase)) => signer
+                .decrypt_secret(&Password::from(passphrase))
+                .map_err(|e| unusable(format!("the passphrase does not open it: {e:#}")))?,
+        };
+        Ok(Self { cert, signer })
     }
 
     /// Of the primary key, in upper-case hexadecimal.
@@ -68,7 +124,7 @@ impl SigningKey {
     }
 
     fn write_signed(&self, to: &mut Vec<u8>, payload: &[u8], now: u64) -> openpgp::Result<()> {
-        let key = self.cert.primary_key().key().clone().parts_into_secret()?.into_keypair()?;
+        let key = self.signer.clone().into_keypair()?;
         let message = Message::new(to);
         let message = Signer::new(message, key)?
             .hash_algo(HashAlgorithm::SHA512)?
@@ -100,22 +156,61 @@ pub fn payload(digest: &Digest, reference: &Reference, now: u64) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignError {
+    /// A file with a secret cannot be read.
+    #[error("cannot read the signing key: {0}")]
+    File(FileFault),
     /// There is no key.
     #[error("cannot make a signing key: {0}")]
     Key(anyhow::Error),
     /// The key is there and cannot sign.
     #[error("cannot sign: {0}")]
     Sign(anyhow::Error),
+    /// What was given is not a key that can sign.
+    #[error("cannot sign with this key: {0}")]
+    Unusable(String),
+}
+
+/// The key of a certificate that signs.
+fn signer(cert: &Cert, now: SystemTime) -> Result<Key<SecretParts, UnspecifiedRole>, SignError> {
+    let policy = StandardPolicy::at(now);
+    let valid = cert.with_policy(&policy, now).map_err(|e| unusable(format!("{e:#}")))?;
+    valid.alive().map_err(|e| unusable(format!("{e:#}")))?;
+    if let RevocationStatus::Revoked(_) = valid.revocation_status() {
+        return Err(unusable("it is revoked"));
+    }
+    let readable = |key: &Key<SecretParts, UnspecifiedRole>| match key.secret() {
+        SecretKeyMaterial::Unencrypted(_) => true,
+        // What lies on a smart card is not here.
+        SecretKeyMaterial::Encrypted(secret) => secret.s2k().is_supported(),
+    };
+    cert.keys()
+        .secret()
+        .with_policy(&policy, now)
+        .supported()
+        .alive()
+        .revoked(false)
+        .for_signing()
+        .map(|key| (!key.primary(), key.key().creation_time(), key.key().clone()))
+        .filter(|(.., key)| readable(key))
+        .max_by_key(|(subkey, made, _)| (*subkey, *made))
+        .map(|(.., key)| key)
+        .ok_or_else(|| unusable("none of its keys may sign now, with a secret that is in the file"))
+}
+
+fn unusable(fault: impl Into<String>) -> SignError {
+    SignError::Unusable(fault.into())
 }
 
 fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
+/// Largest file with a secret key or a passphrase: hundreds of times what gpg writes.
+const MAX_SECRET_BYTES: usize = 1024 * 1024;
+
 #[cfg(test)]
 mod tests {
     use sequoia_openpgp::packet::Packet;
-    use sequoia_openpgp::parse::Parse;
     use sequoia_openpgp::types::SignatureType;
 
     use super::*;
@@ -152,6 +247,80 @@ mod tests {
         let public = Cert::from_bytes(&key.export().expect("a public key")).expect("a key");
         assert!(!public.is_tsk());
         assert_eq!(public.fingerprint().to_hex(), key.fingerprint());
+    }
+
+    /// With what builds the certificate beyond its user ID, and with this passphrase.
+    fn secret(
+        with: impl FnOnce(CertBuilder<'static>) -> CertBuilder<'static>,
+        passphrase: Option<&str>,
+    ) -> (Cert, Vec<u8>) {
+        let builder = CertBuilder::new()
+            .set_profile(openpgp::Profile::RFC4880)
+            .expect("a profile")
+            .add_userid("Test <test@example.com>")
+            .set_creation_time(at(NOW))
+            .set_password(passphrase.map(Into::into));
+        let (cert, _) = with(builder).generate().expect("a key");
+        let bytes = cert.as_tsk().to_vec().expect("bytes");
+        (cert, bytes)
+    }
+
+    fn signs() -> KeyFlags {
+        KeyFlags::empty().set_certification().set_signing()
+    }
+
+    fn read_fault(content: &[u8], passphrase: Option<&[u8]>, now: u64) -> String {
+        SigningKey::read(content, passphrase, now).expect_err("no key that can sign").to_string()
+    }
+
+    #[test]
+    fn reads_a_secret_key_binary_or_armoured() {
+        let (cert, binary) = secret(|builder| builder.set_primary_key_flags(signs()), None);
+        let armoured = cert.as_tsk().armored().to_vec().expect("bytes");
+        for content in [binary, armoured] {
+            let key = SigningKey::read(&content, None, NOW).expect("a key");
+            assert_eq!(key.fingerprint(), cert.fingerprint().to_hex());
+            key.sign(b"payload", NOW).expect("a signature");
+        }
+    }
+
+    #[test]
+    fn the_signing_subkey_signs_if_there_is_one() {
+        let (cert, content) = secret(CertBuilder::add_signing_subkey, None);
+        let subkey = cert.keys().subkeys().next().expect("a subkey").key().fingerprint();
+        let key = SigningKey::read(&content, None, NOW).expect("a key");
+        assert_eq!(key.signer.fingerprint(), subkey);
+        assert_eq!(key.fingerprint(), cert.fingerprint().to_hex());
+    }
+
+    #[test]
+    fn a_protected_key_needs_its_passphrase() {
+        let (_, content) = secret(CertBuilder::add_signing_subkey, Some("s3cret"));
+        let key = SigningKey::read(&content, Some(b"s3cret"), NOW).expect("a key");
+        key.sign(b"payload", NOW).expect("a signature");
+        assert!(read_fault(&content, None, NOW).contains("protected"));
+        let wrong = read_fault(&content, Some(b"secret"), NOW);
+        assert!(wrong.contains("passphrase does not open it"), "{wrong}");
+    }
+
+    #[test]
+    fn refuses_what_cannot_sign() {
+        let (cert, content) = secret(|builder| builder.set_primary_key_flags(signs()), None);
+        let public = cert.to_vec().expect("bytes");
+        assert!(read_fault(&public, None, NOW).contains("public key"));
+        assert!(
+            read_fault(&[content.clone(), content.clone()].concat(), None, NOW).contains("2 keys")
+        );
+        assert!(read_fault(b"no key", None, NOW).contains("not an OpenPGP key"));
+        assert!(read_fault(b"", None, NOW).contains("0 keys"));
+        let (_, certifies) = secret(|builder| builder, None);
+        assert!(read_fault(&certifies, None, NOW).contains("none of its keys may sign"));
+        let early = read_fault(&content, None, NOW - 1);
+        assert!(early.starts_with("cannot sign with this key"), "{early}");
+        let day = Duration::from_secs(86_400);
+        let (_, expires) = secret(|builder| builder.set_validity_period(day), None);
+        let late = read_fault(&expires, None, NOW + 86_401);
+        assert!(late.contains("xpired"), "{late}");
     }
 
     #[test]

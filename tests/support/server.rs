@@ -171,6 +171,8 @@ pub(crate) struct Recorded {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
+    /// The same, byte for byte.
+    pub(crate) content: Bytes,
     /// Whether the client showed a certificate.
     pub(crate) client_certificate: bool,
 }
@@ -383,6 +385,7 @@ async fn serve(
                 query: parts.uri.query().unwrap_or_default().to_owned(),
                 headers: parts.headers,
                 body: String::from_utf8_lossy(&body).into_owned(),
+                content: body,
                 client_certificate,
             };
             let mut answer = shared.answer(recorded);

@@ -7,6 +7,7 @@ mod deny;
 mod dist;
 mod fuzz;
 mod image;
+mod reference;
 mod setup;
 mod suite;
 
@@ -70,6 +71,10 @@ fn dispatch(words: &[&str]) -> Result<()> {
             deny::check()
         }
         "fuzz" => fuzz::command(options),
+        "reference" => {
+            flag(options, &[])?;
+            reference::write()
+        }
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())
@@ -100,6 +105,7 @@ Usage: cargo xtask COMMAND
   image [--tag NAME] [--twice]  the container image in target/image, an OCI layout; --twice builds it
                             a second time elsewhere and compares
   fuzz [TARGET] [--seconds N]  fuzz all targets, or one; 60 seconds each unless told
+  reference                 write docs/rules/reference.md anew, from the interface of rules
   deny                      check licences, bans and sources of all dependencies
   ci                        everything that has to pass before a change lands
 ";

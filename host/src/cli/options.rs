@@ -85,11 +85,8 @@ impl TimeArgs {
     /// Seconds since 1970-01-01 UTC.
     pub(super) fn now(&self) -> Result<u64> {
         match &self.at {
-            Some(text) => time(text),
-            None => Ok(SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .context("the clock of this machine stands before 1970; set it, or give --at")?
-                .as_secs()),
+            Some(text) => time("--at", text),
+            None => now().context("cannot tell the evaluation time without --at"),
         }
     }
 }
@@ -196,10 +193,17 @@ pub(super) fn decider(policy: Policy, client: Client, store: &StoreArgs) -> Deci
     Decider::new(policy, client, store.directories(), Budget::default())
 }
 
-fn time(text: &str) -> Result<u64> {
+/// The time of this machine, in seconds since 1970-01-01 UTC.
+pub(super) fn now() -> Result<u64> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Ok(since.context("the clock of this machine stands before 1970; set it")?.as_secs())
+}
+
+/// The value of an option, in seconds since 1970-01-01 UTC.
+pub(super) fn time(option: &str, text: &str) -> Result<u64> {
     let expected = || {
         format!(
-            "invalid --at {text:?}: expected RFC 3339, for example 2026-11-25T00:00:00Z, or seconds since \
+            "invalid {option} {text:?}: expected RFC 3339, for example 2026-11-25T00:00:00Z, or seconds since \
              1970-01-01 UTC"
         )
     };
@@ -212,10 +216,9 @@ fn time(text: &str) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn time_is_rfc_3339_or_seconds() {
+        let time = |text| super::time("--at", text);
         assert_eq!(time("1795564800").expect("seconds"), 1_795_564_800);
         assert_eq!(time("2026-11-25T00:00:00Z").expect("a time"), 1_795_564_800);
         assert_eq!(time("2026-11-25T01:00:00+01:00").expect("a time"), 1_795_564_800);

@@ -16,10 +16,12 @@ use super::Exit;
 mod build;
 mod inspect;
 mod new;
+mod pull;
+mod push;
 mod run;
 mod test;
 
-/// Write, build, test and look into rules: verification rules that a policy names as modules
+/// Write, build, test and publish rules: verification rules that a policy names as modules
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     New(new::Args),
@@ -27,6 +29,8 @@ pub(crate) enum Command {
     Test(test::Args),
     Run(Box<run::Args>),
     Inspect(inspect::Args),
+    Push(Box<push::Args>),
+    Pull(pull::Args),
 }
 
 impl Command {
@@ -37,6 +41,8 @@ impl Command {
             Self::Test(args) => args.run(),
             Self::Run(args) => args.run(),
             Self::Inspect(args) => args.run(),
+            Self::Push(args) => args.run(),
+            Self::Pull(args) => args.run(),
         }
     }
 }

@@ -123,4 +123,4 @@ impl Place {
 const LOOK_AHEAD: usize = 2;
 
 /// The number of signatures that containers/image takes for a fault of the server.
-const UNREASONABLE: usize = 128;
+pub(super) const UNREASONABLE: usize = 128;

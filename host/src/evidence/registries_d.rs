@@ -81,6 +81,26 @@ impl RegistriesD {
         self.location(reference, Access::Write)
     }
 
+    /// The configuration of a verifier that reads where this one has signatures written.
+    #[must_use]
+    pub fn staged(&self) -> Self {
+        // What a section does not say, another one does: so each by itself.
+        let staged = |section: &Section| Section {
+            lookaside: section.store(Access::Write).map(str::to_owned),
+            use_sigstore_attachments: section.use_sigstore_attachments,
+            ..Section::default()
+        };
+        Self {
+            default: self.default.as_ref().map(staged),
+            docker: self
+                .docker
+                .iter()
+                .map(|(name, section)| (name.clone(), staged(section)))
+                .collect(),
+            unconfigured: self.unconfigured.clone(),
+        }
+    }
+
     /// The configured store, without the repository's path.
     pub fn store(&self, reference: &Reference, access: Access) -> Option<&str> {
         self.first(reference, |section| section.store(access))
