@@ -7,6 +7,7 @@ mod compare;
 mod countersign;
 mod laboratory;
 mod rule_artifacts;
+mod workbench;
 
 use lab::image::{Image, Index};
 use lab::podman::Podman;

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 use guest_build::Toolchain;
+use lab::compilers::Compiler;
 use lab::tools::Tool;
 
 use crate::command::{output, run};
@@ -49,6 +50,13 @@ pub(crate) fn tools() -> Result<()> {
     match lab::helm::Helm::install() {
         Ok(_) => eprintln!("setup: helm and kubectl are here"),
         Err(error) => eprintln!("setup: the Helm chart will not be rendered: {error:#}"),
+    }
+    // Rules in Rust need none of these.
+    for compiler in Compiler::ALL {
+        match compiler.install() {
+            Ok(_) => eprintln!("setup: the compiler of rules in {compiler:?} is here"),
+            Err(error) => eprintln!("setup: rules in {compiler:?} will not be built: {error:#}"),
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! that counts and delays, [`skopeo`], [`podman`], and [`image`]s small
 //! enough to push in milliseconds. Everything started here ends when its value is dropped.
 
+pub mod compilers;
 pub mod gpg;
 pub mod helm;
 pub mod image;
