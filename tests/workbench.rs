@@ -22,9 +22,21 @@ pub(crate) fn rule<S: AsRef<std::ffi::OsStr>>(
 ) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.current_dir(folder).arg("rule").args(arguments);
-    // Everything that a new rule needs was fetched to build this program.
-    command.env("CARGO_NET_OFFLINE", "true");
-    command.output().expect("the program starts")
+    on_this_machine(&mut command).output().expect("the program starts")
+}
+
+/// For a command that runs cargo: everything that a new rule needs was fetched to build this program, and is
+/// compiled once for all tests. So packages of different tests have different names.
+fn on_this_machine(command: &mut Command) -> &mut Command {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("workbench");
+    command.env("CARGO_NET_OFFLINE", "true").env("CARGO_TARGET_DIR", target)
+}
+
+/// `cargo test`, as the author of the rule in `folder` runs it.
+fn cargo_test(folder: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["test", "--quiet"]).current_dir(folder);
+    on_this_machine(&mut command).output().expect("cargo starts")
 }
 
 /// Standard output of a command that ended with `status`.

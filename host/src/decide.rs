@@ -471,17 +471,16 @@ impl Sandbox {
             match ran {
                 Ok(run) => {
                     log = run.log;
-                    if run.log_dropped > 0 {
-                        let message = format!("{} more lines were left out", run.log_dropped);
-                        log.push(LogLine { level: "warn".to_owned(), message });
-                    }
                     break loaded.answer(run.answer, inquiry.now);
                 }
-                // The policy's number says more than what was left of it.
-                Err(Stop::Fault(RuleFault::Deadline(_))) => {
-                    break loaded.failed(RuleFault::Deadline(whole));
+                Err(Stop::Fault(fault, lines)) => {
+                    log = lines;
+                    break loaded.failed(match fault {
+                        // The policy's number says more than what was left of it.
+                        RuleFault::Deadline(_) => RuleFault::Deadline(whole),
+                        fault => fault,
+                    });
                 }
-                Err(Stop::Fault(fault)) => break loaded.failed(fault),
                 Err(Stop::Wanted(want)) => {
                     if let Err(failure) = fetched.fetch(&want).await {
                         break loaded.failed_by(failure);

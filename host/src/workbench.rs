@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use guest_policy::digest::Digest;
-use guest_policy::rule::{Capability, Description};
+use guest_policy::rule::{Capability, Description, LogLine};
 
 use crate::engine::{
     EngineError, Module, Rule, RuleEngine, RuleFault, RuleLimits, RuleSettings, Run,
@@ -59,12 +59,15 @@ pub struct Inspection {
 #[derive(Debug)]
 pub struct Timed {
     /// What the rule did.
-    pub run: Result<Run, RuleFault>,
+    pub run: Ran,
     /// Of this run, with the making of the instance.
     pub first: Duration,
     /// Of a run after it, when the memory that all instances share is warm.
     pub again: Duration,
 }
+
+/// What a rule did: it answered, or was ended after it had logged this.
+pub type Ran = Result<Run, (RuleFault, Vec<LogLine>)>;
 
 /// The bytes of a module's file.
 ///
@@ -146,5 +149,13 @@ impl Timed {
     /// Whether the rule has nothing against the image. One that was ended has.
     pub fn allowed(&self) -> bool {
         self.run.as_ref().is_ok_and(|run| run.answer.allow)
+    }
+
+    /// What the rule logged, however it ended.
+    pub fn log(&self) -> &[LogLine] {
+        match &self.run {
+            Ok(run) => &run.log,
+            Err((_, log)) => log,
+        }
     }
 }

@@ -5,16 +5,11 @@ use std::process::Command;
 
 use countersign::digest::Digest;
 
-use super::{complaint, json, my_rule, out, rule};
+use super::{cargo_test, complaint, json, my_rule, out, rule};
 
 #[test]
 fn a_new_rule_in_rust_passes_its_own_tests() {
-    let tested = Command::new(env!("CARGO"))
-        .args(["test", "--offline", "--quiet"])
-        .current_dir(my_rule())
-        .env_remove("CARGO_TARGET_DIR")
-        .output()
-        .expect("cargo starts");
+    let tested = cargo_test(my_rule());
     let told = format!("{}{}", out(&tested, 0), complaint(&tested));
     assert!(!told.contains("warning"), "{told}");
 }
@@ -38,7 +33,14 @@ fn a_new_rule_in_rust_imports_nothing_and_loads() {
 fn the_same_source_gives_the_same_module_elsewhere() {
     let elsewhere = tempfile::tempdir().expect("a folder");
     out(&rule(elsewhere.path(), ["new", "my-rule", "--lang", "rust", "deep/er"]), 0);
-    let told = out(&rule(elsewhere.path(), ["build", "deep/er", "--output", "out.wasm"]), 0);
+    let built = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["rule", "build", "deep/er", "--output", "out.wasm"])
+        .current_dir(elsewhere.path())
+        .env("CARGO_NET_OFFLINE", "true")
+        .env_remove("CARGO_TARGET_DIR")
+        .output()
+        .expect("the program starts");
+    let told = out(&built, 0);
     let built = fs::read(elsewhere.path().join("out.wasm")).expect("a module");
     assert_eq!(told, format!("out.wasm\n{}\n", Digest::sha256(&built).as_str()));
     assert!(built == fs::read(my_rule().join("my-rule.wasm")).expect("a module"));

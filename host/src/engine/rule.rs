@@ -229,11 +229,12 @@ impl Rule {
         let answer = bindings::ask(question, |question| {
             live.call(|face, store| face.call_evaluate(store, question))
         })?;
-        let answer = answer::checked(answer, limits.output)?;
-        let state = live.into_state();
-        let memory = state.limiter.memory();
-        let (log, log_dropped) = state.into_log();
-        Ok(Run { answer, log, log_dropped, memory })
+        let mut state = live.into_state();
+        let (log, memory) = (state.take_log(), state.limiter.memory());
+        match answer::checked(answer, limits.output) {
+            Ok(answer) => Ok(Run { answer, log, memory }),
+            Err(fault) => Err(Stop::Fault(fault, log)),
+        }
     }
 
     fn live(&self, given: Given, limits: &RuleLimits) -> Result<Live<'_>, Stop> {
@@ -252,10 +253,8 @@ impl fmt::Debug for Rule {
 pub struct Run {
     /// What it said.
     pub answer: Answer,
-    /// What it logged, as far as there was room.
+    /// What it logged, as far as there was room; the last line says if there was not.
     pub log: Vec<LogLine>,
-    /// Lines that there was no room for.
-    pub log_dropped: u32,
     /// Most linear memory that it had, in bytes.
     pub memory: usize,
 }
@@ -324,7 +323,8 @@ impl<'a> Live<'a> {
             (Ok(answer), None) => Ok(answer),
             (Err(error), None) => {
                 let cause = state.limiter.cause(&error);
-                Err(RuleFault::in_call(cause, limits::MAX_HANDED_BYTES).into())
+                let fault = RuleFault::in_call(cause, limits::MAX_HANDED_BYTES);
+                Err(Stop::Fault(fault, state.take_log()))
             }
         }
     }
@@ -339,7 +339,7 @@ impl<'a> Live<'a> {
 /// What a call said that could not want a document.
 fn fault(stop: Stop) -> RuleFault {
     match stop {
-        Stop::Fault(fault) => fault,
+        Stop::Fault(fault, _) => fault,
         Stop::Wanted(want) => {
             RuleFault::Answer(format!("it asks for {want:?} without having been asked of an image"))
         }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use guest_policy::rule::LogLine;
 use serde::Serialize;
 
 use super::{Style, document, printable};
@@ -9,7 +10,7 @@ use crate::workbench::Loaded;
 use crate::workbench::cases::{Difference, Outcome};
 
 /// `{"rule": …, "version": …, "digest": …, "cases": […]}`, with `name`, `passed` and the `differences` of each
-/// case: `member`, what was `expected` and what was `found`.
+/// case: `member`, what was `expected` and what was `found`; with the `log` of a case that did not pass.
 pub fn json(loaded: &Loaded, results: &[(String, Outcome)]) -> String {
     document(&Document {
         rule: &loaded.description.name,
@@ -21,6 +22,7 @@ pub fn json(loaded: &Loaded, results: &[(String, Outcome)]) -> String {
                 name,
                 passed: outcome.differences.is_empty(),
                 differences: &outcome.differences,
+                log: if outcome.differences.is_empty() { &[] } else { &outcome.log },
             })
             .collect(),
     })
@@ -36,14 +38,11 @@ pub fn text(loaded: &Loaded, results: &[(String, Outcome)], style: Style) -> Str
         };
         let _ = writeln!(text, "{word}{}", printable(name));
         for Difference { member, expected, found } in &outcome.differences {
-            text.push_str(&style.line(member, ""));
-            text.push_str(&style.line("  expect", expected));
-            text.push_str(&style.line("  found", found));
+            text.push_str(&style.line(member, format!("expected {expected}")));
+            text.push_str(&style.line("", format!("found    {found}")));
         }
-        for line in
-            outcome.run.iter().filter(|_| !outcome.differences.is_empty()).flat_map(|run| &run.log)
-        {
-            text.push_str(&style.line("  log", format!("{}: {}", line.level, line.message)));
+        for line in outcome.log.iter().filter(|_| !outcome.differences.is_empty()) {
+            text.push_str(&style.line("log", format!("{}: {}", line.level, line.message)));
         }
     }
     let failed = results.iter().filter(|(_, outcome)| !outcome.differences.is_empty()).count();
@@ -67,4 +66,6 @@ struct Entry<'a> {
     passed: bool,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     differences: &'a [Difference],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    log: &'a [LogLine],
 }

@@ -11,11 +11,11 @@ use crate::engine::RuleFault;
 use crate::workbench::{Loaded, Timed};
 
 /// One document: `image`, `rule`, `version`, `verdict`, `reasons`, `warnings`, `annotations`, `valid_until`, `log`,
-/// `log_dropped`, `memory_bytes`, and the times `first_microseconds` and `again_microseconds`.
+/// `memory_bytes`, and the times `first_microseconds` and `again_microseconds`.
 pub fn json(loaded: &Loaded, image: &str, timed: &Timed) -> String {
     let reasons = match &timed.run {
         Ok(run) => run.answer.reasons.clone(),
-        Err(fault) => vec![stopped(fault)],
+        Err((fault, _)) => vec![stopped(fault)],
     };
     let run = timed.run.as_ref().ok();
     document(&Document {
@@ -27,8 +27,7 @@ pub fn json(loaded: &Loaded, image: &str, timed: &Timed) -> String {
         warnings: run.map_or(&[], |run| &run.answer.warnings),
         annotations: run.map_or(&[], |run| &run.answer.annotations),
         valid_until: run.and_then(|run| run.answer.valid_until).map(time),
-        log: run.map_or(&[], |run| &run.log),
-        log_dropped: run.map_or(0, |run| run.log_dropped),
+        log: timed.log(),
         memory_bytes: run.map(|run| run.memory),
         first_microseconds: timed.first.as_micros(),
         again_microseconds: timed.again.as_micros(),
@@ -60,15 +59,14 @@ pub fn text(loaded: &Loaded, image: &str, timed: &Timed, style: Style) -> String
             for LogLine { level, message } in &run.log {
                 line("log", &format!("{level}: {message}"));
             }
-            if run.log_dropped > 0 {
-                line(
-                    "log",
-                    &format!("{} more lines, for which there was no room", run.log_dropped),
-                );
-            }
             line("memory", &format!("{} KiB", run.memory.div_ceil(1024)));
         }
-        Err(fault) => line("reason", &format!("{fault} ({})", fault.code())),
+        Err((fault, log)) => {
+            line("reason", &format!("{fault} ({})", fault.code()));
+            for LogLine { level, message } in log {
+                line("log", &format!("{level}: {message}"));
+            }
+        }
     }
     let milliseconds = |time: Duration| format!("{:.3} ms", time.as_secs_f64() * 1000.0);
     let (first, again) = (milliseconds(timed.first), milliseconds(timed.again));
@@ -97,7 +95,6 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     valid_until: Option<String>,
     log: &'a [LogLine],
-    log_dropped: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_bytes: Option<usize>,
     first_microseconds: u128,

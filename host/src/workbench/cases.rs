@@ -7,10 +7,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use guest_policy::rule::{Document, Documents, Question, Want};
+use guest_policy::rule::{Document, Documents, LogLine, Question, Want};
 
-use super::{Loaded, Timed};
-use crate::engine::{RuleFault, Run, Stop};
+use super::{Loaded, Ran, Timed};
+use crate::engine::{RuleFault, Stop};
 use crate::image::{FileFault, read_limited};
 
 mod expectation;
@@ -42,8 +42,8 @@ pub struct Case {
 pub struct Outcome {
     /// What is not as expected; nothing if the case passed.
     pub differences: Vec<Difference>,
-    /// What the rule did, if it was asked.
-    pub run: Option<Run>,
+    /// What the rule logged.
+    pub log: Vec<LogLine>,
 }
 
 impl Case {
@@ -93,24 +93,24 @@ impl Case {
     ///
     /// The sandbox failed, or the case does not say what the rule asks for.
     pub fn ask(&self, loaded: &Loaded) -> Result<Outcome, CaseError> {
-        let stopped = |fault: RuleFault| match fault {
+        let stopped = |fault: RuleFault, log| match fault {
             RuleFault::Engine(error) => Err(CaseError::Engine(error)),
-            fault => Ok(Outcome { differences: vec![Difference::stopped(&fault)], run: None }),
+            fault => Ok(Outcome { differences: vec![Difference::stopped(&fault)], log }),
         };
         let mistakes = match loaded.rule.check_settings(&self.question.settings, &loaded.limits) {
             Ok(mistakes) => mistakes,
-            Err(fault) => return stopped(fault),
+            Err(fault) => return stopped(fault, Vec::new()),
         };
         if self.expectation.settings_refused() || !mistakes.is_empty() {
             let differences = self.expectation.settings(&mistakes);
-            return Ok(Outcome { differences, run: None });
+            return Ok(Outcome { differences, log: Vec::new() });
         }
         match self.run(loaded)? {
             Ok(run) => {
                 let differences = self.expectation.answer(&run.answer);
-                Ok(Outcome { differences, run: Some(run) })
+                Ok(Outcome { differences, log: run.log })
             }
-            Err(fault) => stopped(fault),
+            Err((fault, log)) => stopped(fault, log),
         }
     }
 
@@ -119,7 +119,7 @@ impl Case {
     /// # Errors
     ///
     /// The case does not say what the rule asks for.
-    pub fn run(&self, loaded: &Loaded) -> Result<Result<Run, RuleFault>, CaseError> {
+    pub fn run(&self, loaded: &Loaded) -> Result<Ran, CaseError> {
         let mut documents = self.documents.clone();
         for _ in 0..MAX_ABSENT_DOCUMENTS {
             let asked = loaded.rule.evaluate(
@@ -131,7 +131,7 @@ impl Case {
             );
             match asked {
                 Ok(run) => return Ok(Ok(run)),
-                Err(Stop::Fault(fault)) => return Ok(Err(fault)),
+                Err(Stop::Fault(fault, log)) => return Ok(Err((fault, log))),
                 // What the case does not have is not attached.
                 Err(Stop::Wanted(want @ Want::Attached(_))) => {
                     documents.insert(want, Document::Absent);

@@ -180,12 +180,20 @@ impl State {
 
     /// Why a capability ended the run, if one did.
     pub(super) fn take_stop(&mut self) -> Option<Stop> {
-        self.stop.take()
+        self.stop.take().map(|stop| match stop {
+            Stop::Fault(fault, _) => Stop::Fault(fault, self.take_log()),
+            wanted @ Stop::Wanted(_) => wanted,
+        })
     }
 
-    /// What was logged, and how many lines there was no room for.
-    pub(super) fn into_log(self) -> (Vec<LogLine>, u32) {
-        (self.log, self.log_dropped)
+    /// What was logged, with a last line that says how many others there was no room for.
+    pub(super) fn take_log(&mut self) -> Vec<LogLine> {
+        let mut log = std::mem::take(&mut self.log);
+        if self.log_dropped > 0 {
+            let message = format!("{} more lines were left out", self.log_dropped);
+            log.push(LogLine { level: "warn".to_owned(), message });
+        }
+        log
     }
 
     fn end<T>(&mut self, stop: impl Into<Stop>) -> Result<T> {

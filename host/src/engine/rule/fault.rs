@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use guest_policy::rule::Capability;
+use guest_policy::rule::{Capability, LogLine};
 
 use super::{EngineError, Want};
 use crate::engine::limits::Cause;
@@ -118,15 +118,15 @@ impl RuleFault {
 /// A rule has not answered.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Stop {
-    /// It did what it must not do.
-    Fault(RuleFault),
+    /// It did what it must not do, after it had logged this.
+    Fault(RuleFault, Vec<LogLine>),
     /// It needs a document: run it again with it.
     Wanted(Want),
 }
 
 impl From<RuleFault> for Stop {
     fn from(fault: RuleFault) -> Self {
-        Self::Fault(fault)
+        Self::Fault(fault, Vec::new())
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use guest_policy::digest::Digest;
 use guest_policy::rule::{self, Descriptor, Documents, Image, Want, Workload};
 use guest_policy::verdict;
 use jiff::Timestamp;
@@ -30,7 +31,9 @@ pub(super) fn parse(name: String, text: &[u8], folder: &Path) -> Result<Case, St
         documents.insert(Want::Referrers, rule::Document::Descriptors(referrers.into()));
     }
     for (digest, document) in artifact.attached {
-        documents.insert(Want::Attached(digest), found(document.bytes(folder)?));
+        // Whoever asks for what is no digest is told that nothing is attached by it.
+        let parsed = digest.parse::<Digest>().map_err(|fault| format!("attached: {fault}"))?;
+        documents.insert(Want::Attached(parsed.to_string()), found(document.bytes(folder)?));
     }
     let data = written.capabilities.data.into_iter();
     let data = data.map(|(name, document)| Ok((name, document.bytes(folder)?)));
@@ -285,8 +288,8 @@ mod tests {
                 "artifact": {
                     "manifest": {"json": {"a": 1}},
                     "config": {"text": "c"},
-                    "referrers": [{"digest": "sha256:2", "media_type": "m", "size": 1}],
-                    "attached": {"sha256:2": {"base64": "Zm9v"}},
+                    "referrers": [{"digest": TWO, "media_type": "m", "size": 1}],
+                    "attached": {TWO: {"base64": "Zm9v"}},
                 },
                 "data": {"this": {"file": "Cargo.toml"}},
             },
@@ -295,6 +298,8 @@ mod tests {
         change(&mut case);
         parse("case".to_owned(), case.to_string().as_bytes(), Path::new(env!("CARGO_MANIFEST_DIR")))
     }
+
+    const TWO: &str = "sha256:2222222222222222222222222222222222222222222222222222222222222222";
 
     #[test]
     fn reads_everything_that_a_case_can_say() {
@@ -309,7 +314,7 @@ mod tests {
             other => format!("{other:?}").into_bytes(),
         };
         assert_eq!(bytes(Want::Config), b"c");
-        assert_eq!(bytes(Want::Attached("sha256:2".to_owned())), b"foo");
+        assert_eq!(bytes(Want::Attached(TWO.to_owned())), b"foo");
         assert!(
             matches!(case.documents.get(&Want::Referrers), Some(rule::Document::Descriptors(one)) if one.len() == 1)
         );
@@ -318,7 +323,7 @@ mod tests {
 
     #[test]
     fn unknown_members_and_wrong_types_are_mistakes() {
-        let wrong: [fn(&mut Value); 13] = [
+        let wrong: [fn(&mut Value); 14] = [
             |case| case["more"] = json!(1),
             |case| case["question"]["more"] = json!(1),
             |case| case["question"]["image"]["more"] = json!(1),
@@ -328,6 +333,7 @@ mod tests {
             |case| case["question"]["now"] = json!(-1),
             |case| case["capabilities"]["log"] = json!({}),
             |case| case["capabilities"]["artifact"]["more"] = json!({}),
+            |case| case["capabilities"]["artifact"]["attached"] = json!({"sha256:2": {"text": ""}}),
             |case| case["capabilities"]["data"]["this"] = json!({"file": "absent"}),
             |case| case["capabilities"]["data"]["this"] = json!({"text": "a", "json": 1}),
             |case| case["capabilities"]["data"]["this"] = json!({"base64": "Zg"}),
