@@ -71,3 +71,46 @@ fn evaluate(question: &Question, settings: &Settings) -> Answer {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(repository: Option<&str>, allowed: &[&str], except: &[&str]) -> String {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        let settings = Settings { allowed: texts(allowed), except: texts(except) };
+        let mut question = Question::default();
+        question.image.repository = repository.map(str::to_owned);
+        let reasons = evaluate(&question, &settings).reasons;
+        reasons.into_iter().next().map(|reason| reason.code).unwrap_or_default()
+    }
+
+    #[test]
+    fn allows_what_is_in_one_of_the_places() {
+        let allowed = ["registry.example.com", "docker.io/library"];
+        for repository in ["registry.example.com/a/b", "docker.io/library/debian"] {
+            assert_eq!(code(Some(repository), &allowed, &[]), "", "{repository}");
+        }
+        for repository in ["docker.io/someone/debian", "quay.io/a"] {
+            assert_eq!(code(Some(repository), &allowed, &[]), "registry-not-allowed", "{repository}");
+        }
+    }
+
+    #[test]
+    fn an_exception_is_stronger() {
+        let (allowed, except) = (["registry.example.com/team/app"], ["registry.example.com/team"]);
+        assert_eq!(code(Some("registry.example.com/team/app"), &allowed, &except), "registry-excepted");
+    }
+
+    #[test]
+    fn what_comes_from_no_registry_is_not_allowed() {
+        assert_eq!(code(None, &["registry.example.com"], &[]), "no-reference");
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_deny() {
+        for (allowed, except) in [(&[][..], &[][..]), (&["a.example", "b"], &[]), (&["a.example"], &["b"])] {
+            assert_eq!(code(Some("a.example/b"), allowed, except), "settings-invalid", "{allowed:?} {except:?}");
+        }
+    }
+}

@@ -130,3 +130,113 @@ const DAY: u64 = 24 * HOUR;
 /// Clocks that are kept by NTP differ by less than a second; five minutes is what Kerberos tolerates (RFC 4120,
 /// section 8.2).
 const DEFAULT_TOLERANCE: u32 = 5 * 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        serde_json::from_str(text).expect("settings")
+    }
+
+    fn claim(signed_at: Option<u64>, valid_until: Option<u64>) -> Claim {
+        Claim { key: "AB".to_owned(), signed_at, valid_until, ..Claim::default() }
+    }
+
+    /// The end of an allow, or the codes of a denial.
+    fn ask(claims: Vec<Claim>, settings: &Settings) -> Result<Option<u64>, Vec<String>> {
+        let question = Question { claims, now: NOW, ..Question::default() };
+        let answer = evaluate(&question, settings);
+        let codes: Vec<_> = answer.reasons.into_iter().map(|reason| reason.code).collect();
+        if codes.is_empty() { Ok(answer.valid_until) } else { Err(codes) }
+    }
+
+    #[test]
+    fn a_signature_is_young_enough_up_to_the_last_second() {
+        for (text, length) in [(r#"{"days":2}"#, 2 * DAY), (r#"{"hours":5}"#, 5 * HOUR)] {
+            let settings = settings(text);
+            assert_eq!(ask(vec![claim(Some(NOW - length), None)], &settings), Ok(Some(NOW)));
+            let late = ask(vec![claim(Some(NOW - length - 1), None)], &settings);
+            assert_eq!(late, Err(vec!["signature-too-old".to_owned()]));
+        }
+    }
+
+    #[test]
+    fn an_allow_ends_with_the_key_if_that_is_first() {
+        let settings = settings(r#"{"days":2}"#);
+        assert_eq!(ask(vec![claim(Some(NOW), Some(NOW + 5))], &settings), Ok(Some(NOW + 5)));
+        assert_eq!(ask(vec![claim(Some(NOW), Some(u64::MAX))], &settings), Ok(Some(NOW + 2 * DAY)));
+    }
+
+    #[test]
+    fn what_has_no_time_is_not_young() {
+        for text in [r#"{"days":2}"#, r#"{"days":2,"signatures":"every"}"#] {
+            let denied = Err(vec!["signature-without-time".to_owned()]);
+            assert_eq!(ask(vec![claim(None, None)], &settings(text)), denied);
+        }
+    }
+
+    #[test]
+    fn what_is_yet_to_come_is_not_young_beyond_the_tolerance() {
+        let settings = settings(r#"{"days":2,"toleranceSeconds":10}"#);
+        let denied = Err(vec!["signature-from-the-future".to_owned()]);
+        assert_eq!(ask(vec![claim(Some(NOW + 10), None)], &settings), Ok(Some(NOW + 10 + 2 * DAY)));
+        assert_eq!(ask(vec![claim(Some(NOW + 11), None)], &settings), denied);
+        assert_eq!(ask(vec![claim(Some(u64::MAX), None)], &settings), denied);
+    }
+
+    #[test]
+    fn one_young_signature_is_enough_unless_every_one_counts() {
+        let claims = || {
+            let ages = [Some(NOW - 9 * DAY), Some(NOW - DAY), None, Some(NOW + DAY)];
+            ages.map(|signed_at| claim(signed_at, None)).to_vec()
+        };
+        assert_eq!(ask(claims(), &settings(r#"{"days":2}"#)), Ok(Some(NOW + DAY)));
+        let denied = ask(claims(), &settings(r#"{"days":2,"signatures":"every"}"#));
+        let codes = ["signature-too-old", "signature-without-time", "signature-from-the-future"];
+        assert_eq!(denied, Err(codes.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn the_end_is_that_of_the_last_or_of_the_first_to_go() {
+        let claims = || vec![claim(Some(NOW - DAY), None), claim(Some(NOW), None)];
+        assert_eq!(ask(claims(), &settings(r#"{"days":2}"#)), Ok(Some(NOW + 2 * DAY)));
+        let every = settings(r#"{"days":2,"signatures":"every"}"#);
+        assert_eq!(ask(claims(), &every), Ok(Some(NOW + DAY)));
+    }
+
+    #[test]
+    fn without_signatures_nothing_is_young() {
+        for text in [r#"{"days":2}"#, r#"{"days":2,"signatures":"every"}"#] {
+            assert_eq!(ask(Vec::new(), &settings(text)), Err(vec!["no-signature".to_owned()]));
+        }
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_deny() {
+        for text in ["{}", r#"{"days":1,"hours":1}"#, r#"{"days":0}"#, r#"{"hours":0}"#] {
+            let settings = settings(text);
+            assert_eq!(check(&settings).len(), 1, "{text}");
+            let denied = Err(vec!["settings-invalid".to_owned()]);
+            assert_eq!(ask(vec![claim(Some(NOW), None)], &settings), denied, "{text}");
+        }
+        assert!(serde_json::from_str::<Settings>(r#"{"day":1}"#).is_err());
+    }
+
+    #[test]
+    fn says_how_old_a_signature_is() {
+        let question =
+            Question { claims: vec![claim(Some(NOW - 93 * DAY), None)], now: NOW, ..Question::default() };
+        let answer = evaluate(&question, &settings(r#"{"days":90}"#));
+        assert_eq!(
+            answer.reasons[0].message,
+            "the signature of AB was made at 2026-09-30T00:00:00Z, 93 days ago, and 90 days are allowed; sign the image \
+             again, or build it anew",
+        );
+        assert_eq!(age(HOUR + 1), "1 hour");
+        assert_eq!(age(47 * HOUR), "47 hours");
+    }
+
+    /// 2027-01-01.
+    const NOW: u64 = 1_798_761_600;
+}

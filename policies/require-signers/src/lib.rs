@@ -125,7 +125,7 @@ fn evaluate(question: &Question, settings: &Settings) -> Answer {
         let found: Vec<&str> = signed.iter().copied().map(name).collect();
         let found = match found.is_empty() {
             true => "none of them has".to_owned(),
-            false => format!("there are {}", found.join(", ")),
+            false => format!("there {} {}", if found.len() == 1 { "is" } else { "are" }, found.join(", ")),
         };
         let message = format!(
             "{count} of {} signers have to have signed, and {found}; missing: {}",
@@ -186,4 +186,180 @@ fn fingerprint(text: &str) -> Option<String> {
     let digits: String = text.chars().filter(|character| ![' ', ':'].contains(character)).collect();
     let good = [40, 64].contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     good.then(|| digits.to_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fingerprint.
+    fn key(of: char) -> String {
+        of.to_string().repeat(40)
+    }
+
+    fn claim(of: char) -> Claim {
+        Claim {
+            key: key(of),
+            signing_key: key(of),
+            material: vec![format!("material of {of}")],
+            ..Claim::default()
+        }
+    }
+
+    fn settings(count: Option<u32>, signers: &[(&str, &str)]) -> Settings {
+        let signers = signers.iter().map(|(name, keys)| Signer {
+            name: (*name).to_owned(),
+            key: Keys::Several(keys.chars().map(key).collect()),
+        });
+        Settings { count, signers: signers.collect() }
+    }
+
+    /// The end of an allow, or the codes of a denial.
+    fn ask(claims: &[Claim], settings: &Settings) -> Result<Option<u64>, Vec<String>> {
+        let question = Question { claims: claims.to_vec(), ..Question::default() };
+        let answer = evaluate(&question, settings);
+        let codes: Vec<_> = answer.reasons.into_iter().map(|reason| reason.code).collect();
+        if codes.is_empty() { Ok(answer.valid_until) } else { Err(codes) }
+    }
+
+    fn missing() -> Result<Option<u64>, Vec<String>> {
+        Err(vec!["signers-missing".to_owned()])
+    }
+
+    #[test]
+    fn so_many_signers_are_enough() {
+        let two = settings(Some(2), &[("a", "A"), ("b", "B"), ("c", "C")]);
+        assert_eq!(ask(&[claim('A'), claim('B')], &two), Ok(None));
+        assert_eq!(ask(&[claim('C'), claim('A')], &two), Ok(None));
+        assert_eq!(ask(&[claim('A'), claim('B'), claim('C')], &two), Ok(None));
+        assert_eq!(ask(&[claim('A')], &two), missing());
+        assert_eq!(ask(&[claim('A'), claim('D')], &two), missing());
+        assert_eq!(ask(&[], &two), missing());
+    }
+
+    #[test]
+    fn all_signers_are_needed_without_a_count() {
+        let all = settings(None, &[("a", "A"), ("b", "B")]);
+        assert_eq!(ask(&[claim('A'), claim('B')], &all), Ok(None));
+        assert_eq!(ask(&[claim('A')], &all), missing());
+    }
+
+    #[test]
+    fn one_signer_counts_once_however_often_and_with_whichever_keys() {
+        let two = settings(Some(2), &[("a", "AD"), ("b", "B")]);
+        assert_eq!(ask(&[claim('A'), claim('A'), claim('D')], &two), missing());
+    }
+
+    #[test]
+    fn two_names_with_the_same_numbers_are_one_signer() {
+        let two = settings(Some(2), &[("a", "A"), ("b", "B"), ("c", "C")]);
+        let copied = Claim { material: claim('A').material, ..claim('B') };
+        let denied = ask(&[claim('A'), copied.clone()], &two);
+        assert_eq!(denied, Err(vec!["signers-missing".to_owned(), "signers-share-a-key".to_owned()]));
+        assert_eq!(ask(&[claim('A'), copied, claim('C')], &two), Ok(None));
+    }
+
+    #[test]
+    fn a_certificate_that_has_keys_of_two_signers_makes_them_one() {
+        let both = settings(None, &[("a", "A"), ("b", "B")]);
+        let third = Claim {
+            material: [claim('A').material, claim('B').material].concat(),
+            ..claim('E')
+        };
+        for claims in [
+            [claim('A'), claim('B'), third.clone()],
+            [claim('A'), third.clone(), claim('B')],
+            [third, claim('B'), claim('A')],
+        ] {
+            assert_eq!(ask(&claims, &both), Err(vec!["signers-share-a-key".to_owned()]));
+        }
+    }
+
+    #[test]
+    fn two_subkeys_of_one_certificate_are_one_signer() {
+        let both = settings(None, &[("a", "A"), ("b", "B")]);
+        let subkey = |of| Claim { key: key('F'), ..claim(of) };
+        assert_eq!(ask(&[subkey('A'), subkey('B')], &both), Err(vec!["signers-share-a-key".to_owned()]));
+    }
+
+    #[test]
+    fn a_signer_may_be_named_by_a_subkey_or_by_the_primary_key() {
+        let claim = Claim { key: key('A'), ..claim('B') };
+        assert_eq!(ask(std::slice::from_ref(&claim), &settings(None, &[("a", "A")])), Ok(None));
+        assert_eq!(ask(std::slice::from_ref(&claim), &settings(None, &[("b", "B")])), Ok(None));
+    }
+
+    #[test]
+    fn an_allow_holds_as_long_as_so_many_signatures_are_good() {
+        let two = settings(Some(2), &[("a", "AD"), ("b", "B"), ("c", "C")]);
+        let until = |of, end| Claim { valid_until: Some(end), ..claim(of) };
+        assert_eq!(ask(&[until('A', 10), until('B', 20)], &two), Ok(Some(10)));
+        assert_eq!(ask(&[until('A', 10), until('B', 20), until('C', 30)], &two), Ok(Some(20)));
+        assert_eq!(ask(&[until('A', 10), until('D', 50), until('B', 20)], &two), Ok(Some(20)));
+        assert_eq!(ask(&[until('A', 10), claim('B'), claim('C')], &two), Ok(None));
+        assert_eq!(ask(&[until('A', 10), claim('B')], &two), Ok(Some(10)));
+    }
+
+    #[test]
+    fn an_unknown_signature_does_not_make_an_allow_longer() {
+        let one = settings(None, &[("a", "A")]);
+        let known = Claim { valid_until: Some(10), ..claim('A') };
+        let unknown = Claim { material: known.material.clone(), valid_until: Some(99), ..claim('E') };
+        assert_eq!(ask(&[known.clone(), unknown.clone()], &one), Ok(Some(10)));
+        assert_eq!(ask(&[unknown, known], &one), Ok(Some(10)));
+    }
+
+    #[test]
+    fn says_who_is_missing() {
+        let three = settings(Some(3), &[("build", "A"), ("review", "B"), ("release", "C")]);
+        let message = |claims: &[Claim]| {
+            let question = Question { claims: claims.to_vec(), ..Question::default() };
+            evaluate(&question, &three).reasons[0].message.clone()
+        };
+        assert_eq!(
+            message(&[claim('B')]),
+            "3 of 3 signers have to have signed, and there is review; missing: build, release",
+        );
+        assert_eq!(
+            message(&[]),
+            "3 of 3 signers have to have signed, and none of them has; missing: build, review, release",
+        );
+    }
+
+    #[test]
+    fn reads_fingerprints_as_people_copy_them() {
+        let plain = "0123456789ABCDEF0123456789ABCDEF01234567";
+        for text in [
+            plain,
+            "0123456789abcdef0123456789abcdef01234567",
+            "0x0123456789ABCDEF0123456789ABCDEF01234567",
+            " 0123 4567 89AB CDEF 0123  4567 89AB CDEF 0123 4567 ",
+            "01:23:45:67:89:AB:CD:EF:01:23:45:67:89:AB:CD:EF:01:23:45:67",
+        ] {
+            assert_eq!(fingerprint(text).as_deref(), Some(plain), "{text}");
+        }
+        assert!(fingerprint(&"a".repeat(64)).is_some());
+        for text in ["", "0x", "01234567", "0123456789ABCDEF", &"g".repeat(40), &"a".repeat(41), "build@example.com"] {
+            assert_eq!(fingerprint(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_deny() {
+        for settings in [
+            settings(None, &[]),
+            settings(Some(0), &[("a", "A")]),
+            settings(Some(2), &[("a", "A")]),
+            settings(None, &[("a", "A"), ("a", "B")]),
+            settings(None, &[("", "A")]),
+            settings(None, &[("a", "")]),
+            settings(None, &[("a", "A"), ("b", "A")]),
+            settings(None, &[("a", "AA")]),
+            settings(None, &[("a", "x")]),
+        ] {
+            assert_eq!(check(&settings).len(), 1, "{settings:?}");
+            let denied = ask(&[claim('A'), claim('B')], &settings);
+            assert_eq!(denied, Err(vec!["settings-invalid".to_owned()]), "{settings:?}");
+        }
+    }
 }
