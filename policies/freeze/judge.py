@@ -45,7 +45,7 @@ def judge(workload, now: int, settings: Settings, windows: list[Once | Weekly]) 
             "or ask for an exemption",
         )
     begins = [begin for begin in (window.next_begin(now) for window in windows) if begin is not None]
-    return Opinion(valid_until=min(begins) - 1 if begins else None)
+    return Opinion(valid_until=min(*begins, LAST + 1) - 1 if begins else None)
 
 
 def exemption(workload, settings: Settings) -> str | None:
@@ -85,6 +85,9 @@ def fits(patterns: tuple[str, ...], text: str) -> bool:
         text.startswith(pattern[:-1]) if pattern.endswith("*") else text == pattern for pattern in patterns
     )
 
+
+# Times are 64 bits wide (wit/deps/countersign-policy/rule.wit).
+LAST = 2**64 - 1
 
 # What these do is no deployment. Whatever else a cluster asks about is judged, also what is not known yet.
 HARMLESS = ("DELETE", "CONNECT")

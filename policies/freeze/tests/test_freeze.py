@@ -120,8 +120,13 @@ class Windows(unittest.TestCase):
     def test_times_without_a_date_are_shown_in_seconds(self):
         self.assertEqual(show(2**64 - 1, timedelta()), f"{2**64 - 1} seconds after 1970")
         self.assertEqual(show(0, timedelta()), "1970-01-01T00:00:00Z")
+
+    def test_the_end_of_an_allow_is_a_time(self):
         chosen = settings([WEEKEND])
-        self.assertIsNotNone(judge(workload(), 2**64 - 1, chosen, list(chosen.windows)))
+        for now in range(2**64 - WEEK, 2**64, 3600):
+            opinion = judge(workload(), now, chosen, list(chosen.windows))
+            if opinion.code is None:
+                self.assertTrue(now <= opinion.valid_until < 2**64)
 
 
 class Exemptions(unittest.TestCase):
