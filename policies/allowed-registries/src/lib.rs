@@ -31,7 +31,9 @@ struct Settings {
 fn check(settings: &Settings) -> Vec<String> {
     let mut mistakes = Vec::new();
     if settings.allowed.is_empty() {
-        mistakes.push("allowed is empty, which would deny everything; list at least one place".to_owned());
+        mistakes.push(
+            "allowed is empty, which would deny everything; list at least one place".to_owned(),
+        );
     }
     for (name, list) in [("allowed", &settings.allowed), ("except", &settings.except)] {
         for (at, text) in list.iter().enumerate() {
@@ -67,7 +69,10 @@ fn evaluate(question: &Question, settings: &Settings) -> Answer {
         Some(_) => Answer::allow(),
         None => Answer::deny(
             "registry-not-allowed",
-            format!("{repository} is in none of the allowed places: {}", settings.allowed.join(", ")),
+            format!(
+                "{repository} is in none of the allowed places: {}",
+                settings.allowed.join(", ")
+            ),
         ),
     }
 }
@@ -92,14 +97,21 @@ mod tests {
             assert_eq!(code(Some(repository), &allowed, &[]), "", "{repository}");
         }
         for repository in ["docker.io/someone/debian", "quay.io/a"] {
-            assert_eq!(code(Some(repository), &allowed, &[]), "registry-not-allowed", "{repository}");
+            assert_eq!(
+                code(Some(repository), &allowed, &[]),
+                "registry-not-allowed",
+                "{repository}"
+            );
         }
     }
 
     #[test]
     fn an_exception_is_stronger() {
         let (allowed, except) = (["registry.example.com/team/app"], ["registry.example.com/team"]);
-        assert_eq!(code(Some("registry.example.com/team/app"), &allowed, &except), "registry-excepted");
+        assert_eq!(
+            code(Some("registry.example.com/team/app"), &allowed, &except),
+            "registry-excepted"
+        );
     }
 
     #[test]
@@ -109,8 +121,14 @@ mod tests {
 
     #[test]
     fn settings_that_make_no_sense_deny() {
-        for (allowed, except) in [(&[][..], &[][..]), (&["a.example", "b"], &[]), (&["a.example"], &["b"])] {
-            assert_eq!(code(Some("a.example/b"), allowed, except), "settings-invalid", "{allowed:?} {except:?}");
+        for (allowed, except) in
+            [(&[][..], &[][..]), (&["a.example", "b"], &[]), (&["a.example"], &["b"])]
+        {
+            assert_eq!(
+                code(Some("a.example/b"), allowed, except),
+                "settings-invalid",
+                "{allowed:?} {except:?}"
+            );
         }
     }
 }

@@ -23,7 +23,9 @@ impl Place {
         let Ok((host, port)) = authority_of(authority) else { return false };
         let host_fits = match self.below {
             false => host == self.host,
-            true => host.strip_suffix(&self.host).is_some_and(|below| below.len() > 1 && below.ends_with('.')),
+            true => host
+                .strip_suffix(&self.host)
+                .is_some_and(|below| below.len() > 1 && below.ends_with('.')),
         };
         let segments: Vec<&str> = path.split('/').collect();
         host_fits
@@ -55,7 +57,9 @@ impl FromStr for Place {
         let (host, port) = authority_of(authority)?;
         // As references are read: a first part that is no host is a name on Docker Hub.
         if !host.contains(['.', '[']) && port.is_none() && host != "localhost" {
-            return Err(format!("{host} is no registry; of Docker Hub, write docker.io/library/{text}"));
+            return Err(format!(
+                "{host} is no registry; of Docker Hub, write docker.io/library/{text}"
+            ));
         }
         if below && !host.contains('.') {
             return Err(format!("*.{host} is too much; give at least two labels: *.example.com"));
@@ -64,7 +68,8 @@ impl FromStr for Place {
             return Err(match segment.as_str() {
                 "" => "it has an empty part; leave slashes at the end out".to_owned(),
                 _ if segment.contains('*') => {
-                    "* may only stand for sub-domains; what is below a path is allowed with it".to_owned()
+                    "* may only stand for sub-domains; what is below a path is allowed with it"
+                        .to_owned()
                 }
                 _ if segment.contains(':') => "a tag is no part of a place".to_owned(),
                 _ => format!("{segment:?} is no part of a repository's name"),
@@ -90,7 +95,9 @@ fn authority_of(text: &str) -> Result<(String, Option<u16>), String> {
     let port = match port {
         None => None,
         Some(digits) => match digits.parse() {
-            Ok(port) if port > 0 && digits.bytes().all(|digit| digit.is_ascii_digit()) => Some(port),
+            Ok(port) if port > 0 && digits.bytes().all(|digit| digit.is_ascii_digit()) => {
+                Some(port)
+            }
             _ => return Err(format!("{digits:?} is no port")),
         },
     };
@@ -129,7 +136,9 @@ mod tests {
 
     #[test]
     fn a_registry_has_everything_in_it() {
-        for place in ["registry.example.com", "localhost", "localhost:5000", "10.0.0.1:5000", "[::1]:5000"] {
+        for place in
+            ["registry.example.com", "localhost", "localhost:5000", "10.0.0.1:5000", "[::1]:5000"]
+        {
             assert!(has(place, &format!("{place}/app")), "{place}");
             assert!(has(place, &format!("{place}/ns/app")), "{place}");
             assert!(!has(place, "other.example.com/app"), "{place}");
@@ -178,7 +187,11 @@ mod tests {
     #[test]
     fn ports_are_exact() {
         assert!(has("registry.example.com:5000", "registry.example.com:5000/app"));
-        for repository in ["registry.example.com/app", "registry.example.com:50001/app", "registry.example.com:443/app"] {
+        for repository in [
+            "registry.example.com/app",
+            "registry.example.com:50001/app",
+            "registry.example.com:443/app",
+        ] {
             assert!(!has("registry.example.com:5000", repository), "{repository}");
         }
     }
@@ -188,7 +201,13 @@ mod tests {
         for repository in ["a.example.com/app", "b.a.example.com/app", "A.Example.com/app"] {
             assert!(has("*.example.com", repository), "{repository}");
         }
-        for repository in ["example.com/app", "evilexample.com/app", "a.example.com:5000/app", "a.example.com.evil.example/app", ".example.com/app"] {
+        for repository in [
+            "example.com/app",
+            "evilexample.com/app",
+            "a.example.com:5000/app",
+            "a.example.com.evil.example/app",
+            ".example.com/app",
+        ] {
             assert!(!has("*.example.com", repository), "{repository}");
         }
         assert!(has("*.example.com:5000/team", "a.example.com:5000/team/app"));

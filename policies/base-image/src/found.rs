@@ -28,7 +28,12 @@ impl Found {
         }
         // Buildah notes each image that a stage begins with.
         let last = config.comments.iter().rev().find_map(|comment| comment.strip_prefix("FROM "));
-        Self { name: last.map(|name| name.trim().to_owned()), digest: None, source: "history", diff_ids }
+        Self {
+            name: last.map(|name| name.trim().to_owned()),
+            digest: None,
+            source: "history",
+            diff_ids,
+        }
     }
 
     /// Whether there is neither name nor digest.
@@ -72,7 +77,11 @@ mod tests {
 
     #[test]
     fn annotations_come_before_labels_and_those_before_history() {
-        let comments = vec!["FROM a.example/first".to_owned(), "buildkit".to_owned(), "FROM a.example/last".to_owned()];
+        let comments = vec![
+            "FROM a.example/first".to_owned(),
+            "buildkit".to_owned(),
+            "FROM a.example/last".to_owned(),
+        ];
         let mut config = Config { comments, ..Config::default() };
         assert_eq!(Found::of(&config, &map(&[])).name.as_deref(), Some("a.example/last"));
         config.labels = map(&[(NAME, "a.example/label")]);

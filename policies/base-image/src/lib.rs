@@ -45,7 +45,9 @@ struct Base {
 fn check(settings: &Settings) -> Vec<String> {
     let mut mistakes = Vec::new();
     if settings.approved.is_empty() {
-        mistakes.push("approved is empty, which would deny everything; list at least one base".to_owned());
+        mistakes.push(
+            "approved is empty, which would deny everything; list at least one base".to_owned(),
+        );
     }
     for (at, base) in settings.approved.iter().enumerate() {
         if base.name.is_none() && base.digests.is_empty() && base.diff_ids.is_empty() {
@@ -95,7 +97,9 @@ fn judge(found: &Found, settings: &Settings) -> Answer {
     let wanted: Vec<String> = settings.approved.iter().map(Base::words).collect();
     let (code, what) = match found.says_nothing() {
         true => ("base-unknown", "nothing in the image says what it is built on".to_owned()),
-        false => ("base-not-approved", format!("the image is not built on an approved base: {found}")),
+        false => {
+            ("base-not-approved", format!("the image is not built on an approved base: {found}"))
+        }
     };
     let layers = match settings.approved.iter().any(|base| !base.diff_ids.is_empty()) {
         true => format!("; {}", found.layers()),
@@ -112,7 +116,8 @@ impl Base {
         });
         let digest_fits = self.digests.is_empty()
             || found.digest.as_ref().is_some_and(|found| self.digests.contains(found));
-        let something = self.name.is_some() || !self.digests.is_empty() || !self.diff_ids.is_empty();
+        let something =
+            self.name.is_some() || !self.digests.is_empty() || !self.diff_ids.is_empty();
         something && name_fits && digest_fits && found.diff_ids.starts_with(&self.diff_ids)
     }
 

@@ -32,12 +32,15 @@ impl FromStr for Name {
             return Err("a digest goes into digests");
         }
         if text.contains(['*', ' ']) || text.contains("//") || text.ends_with(['/', ':']) {
-            return Err("it has to be a registry, or a repository with or without a tag; what is below it fits, too");
+            return Err(
+                "it has to be a registry, or a repository with or without a tag; what is below it fits, too",
+            );
         }
         let whole = if text.contains('/') { text.to_owned() } else { format!("{text}/x") };
         let (repository, tag) =
             split(&whole).ok_or("it has to begin with a registry: docker.io/library/debian")?;
-        let repository = if text.contains('/') { &repository } else { repository.trim_end_matches("/x") };
+        let repository =
+            if text.contains('/') { &repository } else { repository.trim_end_matches("/x") };
         Ok(Self { repository: repository.to_owned(), tag: tag.map(str::to_owned) })
     }
 }
@@ -95,8 +98,13 @@ mod tests {
     #[test]
     fn a_tag_is_exact() {
         assert!(has("registry.example.com/base/debian:12", "registry.example.com/base/debian:12"));
-        assert!(has("registry.example.com/base/debian:12", "registry.example.com/base/debian:12@sha256:1"));
-        for reference in ["registry.example.com/base/debian", "registry.example.com/base/debian:12.1"] {
+        assert!(has(
+            "registry.example.com/base/debian:12",
+            "registry.example.com/base/debian:12@sha256:1"
+        ));
+        for reference in
+            ["registry.example.com/base/debian", "registry.example.com/base/debian:12.1"]
+        {
             assert!(!has("registry.example.com/base/debian:12", reference), "{reference}");
         }
     }
@@ -113,7 +121,17 @@ mod tests {
 
     #[test]
     fn refuses_what_would_never_fit() {
-        for name in ["", "debian", "library/debian", "a.example/b@sha256:1", "a.example/*", "a.example/", "a.example/b:", "a.example//b", "a.example/../b"] {
+        for name in [
+            "",
+            "debian",
+            "library/debian",
+            "a.example/b@sha256:1",
+            "a.example/*",
+            "a.example/",
+            "a.example/b:",
+            "a.example//b",
+            "a.example/../b",
+        ] {
             assert!(name.parse::<Name>().is_err(), "{name}");
         }
     }

@@ -106,11 +106,16 @@ impl Value {
                 for (at, (name, _)) in object.0.iter().enumerate() {
                     let known = KNOWN.iter().find(|known| fold(known) == fold(name));
                     if known.is_some_and(|known| known != name) {
-                        let message = format!("{place} has {name:?}, which others read as {:?}", known.unwrap_or(&""));
+                        let message = format!(
+                            "{place} has {name:?}, which others read as {:?}",
+                            known.unwrap_or(&"")
+                        );
                         return Err(serde_json::Error::custom(message));
                     }
                     if object.0[..at].iter().any(|(other, _)| other == name) {
-                        return Err(serde_json::Error::custom(format!("{place} has {name:?} twice")));
+                        return Err(serde_json::Error::custom(format!(
+                            "{place} has {name:?} twice"
+                        )));
                     }
                 }
                 Ok(object)
@@ -290,7 +295,8 @@ mod tests {
 
     #[test]
     fn reads_annotations() {
-        let annotations = |manifest: &str| annotations(manifest.as_bytes()).map_err(|error| error.to_string());
+        let annotations =
+            |manifest: &str| annotations(manifest.as_bytes()).map_err(|error| error.to_string());
         assert_eq!(annotations(r#"{"annotations":{"a":"b"}}"#).expect("annotations")["a"], "b");
         assert_eq!(annotations("{}"), Ok(BTreeMap::new()));
         for manifest in [r#"{"Annotations":{}}"#, r#"{"annotations":{"a":"b","a":"c"}}"#, "[]"] {

@@ -225,8 +225,11 @@ mod tests {
 
     #[test]
     fn says_how_old_a_signature_is() {
-        let question =
-            Question { claims: vec![claim(Some(NOW - 93 * DAY), None)], now: NOW, ..Question::default() };
+        let question = Question {
+            claims: vec![claim(Some(NOW - 93 * DAY), None)],
+            now: NOW,
+            ..Question::default()
+        };
         let answer = evaluate(&question, &settings(r#"{"days":90}"#));
         assert_eq!(
             answer.reasons[0].message,

@@ -31,12 +31,7 @@ struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            users: Vec::new(),
-            minimum_uid: 1,
-            root_group: RootGroup::Allow,
-            groups: Vec::new(),
-        }
+        Self { users: Vec::new(), minimum_uid: 1, root_group: RootGroup::Allow, groups: Vec::new() }
     }
 }
 
@@ -152,7 +147,10 @@ fn judge(user: &str, settings: &Settings) -> Result<(), (&'static str, String)> 
 }
 
 fn root(user: &str) -> (&'static str, String) {
-    ("user-root", format!("the image runs as {user:?}, which is root; set USER to a number above 0"))
+    (
+        "user-root",
+        format!("the image runs as {user:?}, which is root; set USER to a number above 0"),
+    )
 }
 
 fn too_large(user: &str) -> (&'static str, String) {
@@ -204,14 +202,26 @@ mod tests {
 
     #[test]
     fn allows_numbers_above_0() {
-        for user in ["1", "1000", "65532:65532", "1000:0", "0001", "2147483647:2147483647", "1:staff"] {
+        for user in
+            ["1", "1000", "65532:65532", "1000:0", "0001", "2147483647:2147483647", "1:staff"]
+        {
             assert_eq!(code(user, &Settings::default()), "", "{user}");
         }
     }
 
     #[test]
     fn denies_root_in_every_spelling() {
-        for user in ["0", "0:0", "0:1000", "00", "000:1", "root", "root:root", "ROOT", "ContainerAdministrator"] {
+        for user in [
+            "0",
+            "0:0",
+            "0:1000",
+            "00",
+            "000:1",
+            "root",
+            "root:root",
+            "ROOT",
+            "ContainerAdministrator",
+        ] {
             assert_eq!(code(user, &Settings::default()), "user-root", "{user}");
         }
         assert_eq!(code("", &Settings::default()), "user-missing");
@@ -230,7 +240,14 @@ mod tests {
     /// CVE-2024-40635: containerd took 4294967296 for 0.
     #[test]
     fn denies_numbers_that_wrap_around_to_root() {
-        for user in ["2147483648", "4294967295", "4294967296", "18446744073709551616", "1000:4294967296", "1:2147483648"] {
+        for user in [
+            "2147483648",
+            "4294967295",
+            "4294967296",
+            "18446744073709551616",
+            "1000:4294967296",
+            "1:2147483648",
+        ] {
             assert_eq!(code(user, &Settings::default()), "user-too-large", "{user}");
         }
     }

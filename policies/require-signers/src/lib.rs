@@ -125,7 +125,11 @@ fn evaluate(question: &Question, settings: &Settings) -> Answer {
         let found: Vec<&str> = signed.iter().copied().map(name).collect();
         let found = match found.is_empty() {
             true => "none of them has".to_owned(),
-            false => format!("there {} {}", if found.len() == 1 { "is" } else { "are" }, found.join(", ")),
+            false => format!(
+                "there {} {}",
+                if found.len() == 1 { "is" } else { "are" },
+                found.join(", ")
+            ),
         };
         let message = format!(
             "{count} of {} signers have to have signed, and {found}; missing: {}",
@@ -136,7 +140,8 @@ fn evaluate(question: &Question, settings: &Settings) -> Answer {
     }
     for group in groups.iter().filter(|group| group.signers.len() > 1) {
         let names: Vec<&str> = group.signers.iter().copied().map(name).collect();
-        let message = format!("{} signed with the same key, which counts once", names.join(" and "));
+        let message =
+            format!("{} signed with the same key, which counts once", names.join(" and "));
         reasons.push(("signers-share-a-key", message));
     }
     Answer::deny_all(reasons)
@@ -163,7 +168,8 @@ fn groups(claims: &[Claim], signers: &[Signer]) -> Vec<Group> {
             false => claim.valid_until.unwrap_or(u64::MAX),
         };
         let own = claim.material.iter().chain([&claim.key, &claim.signing_key]);
-        let mut joined = Group { signers: made, end, keys: own.map(|key| key.to_ascii_uppercase()).collect() };
+        let mut joined =
+            Group { signers: made, end, keys: own.map(|key| key.to_ascii_uppercase()).collect() };
         let (same, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| {
             !group.keys.is_disjoint(&joined.keys) || !group.signers.is_disjoint(&joined.signers)
         });
@@ -184,7 +190,8 @@ fn fingerprint(text: &str) -> Option<String> {
     let text = text.trim();
     let text = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
     let digits: String = text.chars().filter(|character| ![' ', ':'].contains(character)).collect();
-    let good = [40, 64].contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let good =
+        [40, 64].contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     good.then(|| digits.to_ascii_uppercase())
 }
 
@@ -255,17 +262,18 @@ mod tests {
         let two = settings(Some(2), &[("a", "A"), ("b", "B"), ("c", "C")]);
         let copied = Claim { material: claim('A').material, ..claim('B') };
         let denied = ask(&[claim('A'), copied.clone()], &two);
-        assert_eq!(denied, Err(vec!["signers-missing".to_owned(), "signers-share-a-key".to_owned()]));
+        assert_eq!(
+            denied,
+            Err(vec!["signers-missing".to_owned(), "signers-share-a-key".to_owned()])
+        );
         assert_eq!(ask(&[claim('A'), copied, claim('C')], &two), Ok(None));
     }
 
     #[test]
     fn a_certificate_that_has_keys_of_two_signers_makes_them_one() {
         let both = settings(None, &[("a", "A"), ("b", "B")]);
-        let third = Claim {
-            material: [claim('A').material, claim('B').material].concat(),
-            ..claim('E')
-        };
+        let third =
+            Claim { material: [claim('A').material, claim('B').material].concat(), ..claim('E') };
         for claims in [
             [claim('A'), claim('B'), third.clone()],
             [claim('A'), third.clone(), claim('B')],
@@ -279,7 +287,10 @@ mod tests {
     fn two_subkeys_of_one_certificate_are_one_signer() {
         let both = settings(None, &[("a", "A"), ("b", "B")]);
         let subkey = |of| Claim { key: key('F'), ..claim(of) };
-        assert_eq!(ask(&[subkey('A'), subkey('B')], &both), Err(vec!["signers-share-a-key".to_owned()]));
+        assert_eq!(
+            ask(&[subkey('A'), subkey('B')], &both),
+            Err(vec!["signers-share-a-key".to_owned()])
+        );
     }
 
     #[test]
@@ -304,7 +315,8 @@ mod tests {
     fn an_unknown_signature_does_not_make_an_allow_longer() {
         let one = settings(None, &[("a", "A")]);
         let known = Claim { valid_until: Some(10), ..claim('A') };
-        let unknown = Claim { material: known.material.clone(), valid_until: Some(99), ..claim('E') };
+        let unknown =
+            Claim { material: known.material.clone(), valid_until: Some(99), ..claim('E') };
         assert_eq!(ask(&[known.clone(), unknown.clone()], &one), Ok(Some(10)));
         assert_eq!(ask(&[unknown, known], &one), Ok(Some(10)));
     }
@@ -339,7 +351,15 @@ mod tests {
             assert_eq!(fingerprint(text).as_deref(), Some(plain), "{text}");
         }
         assert!(fingerprint(&"a".repeat(64)).is_some());
-        for text in ["", "0x", "01234567", "0123456789ABCDEF", &"g".repeat(40), &"a".repeat(41), "build@example.com"] {
+        for text in [
+            "",
+            "0x",
+            "01234567",
+            "0123456789ABCDEF",
+            &"g".repeat(40),
+            &"a".repeat(41),
+            "build@example.com",
+        ] {
             assert_eq!(fingerprint(text), None, "{text}");
         }
     }
