@@ -1,7 +1,7 @@
 //! The component's face: bindings of `wit/` and conversions, nothing else.
 
 #![allow(missing_docs, reason = "generated bindings")]
-#![expect(unsafe_code, reason = "generated bindings")]
+#![allow(unsafe_code, reason = "generated bindings")]
 
 use std::marker::PhantomData;
 

@@ -28,6 +28,7 @@ macro_rules! rule {
         $(,)?
     ) => {
         #[doc(hidden)]
+        #[allow(dead_code, reason = "a type that stands for functions")]
         struct CountersignRule;
 
         impl $crate::Rule for CountersignRule {
@@ -54,8 +55,13 @@ macro_rules! rule {
         #[allow(unsafe_code, reason = "generated bindings")]
         const _: () = {
             type Exported = $crate::bindings::Exported<CountersignRule>;
-            $crate::__export_rule!(Exported with_types_in $crate::bindings);
+            $crate::bindings::__export_rule!(Exported with_types_in $crate::bindings);
         };
+
+        // What a component exports, elsewhere somebody has to use, too.
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn(&$crate::Question, &str) -> $crate::Answer =
+            $crate::evaluate::<CountersignRule>;
 
         #[cfg(all(test, not(target_family = "wasm")))]
         mod golden_cases {
