@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use image_config::Config;
+use image_config::{Config, shown};
 
 /// What was found, and where.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -44,7 +44,9 @@ impl Found {
     /// What the layers say, for people.
     pub(crate) fn layers(&self) -> String {
         match self.diff_ids.first() {
-            Some(first) => format!("of its {} layers, the lowest is {first}", self.diff_ids.len()),
+            Some(first) => {
+                format!("of its {} layers, the lowest is {}", self.diff_ids.len(), shown(first))
+            }
             None => "its configuration names no layers".to_owned(),
         }
     }
@@ -54,10 +56,10 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "its {} names", self.source)?;
         if let Some(name) = &self.name {
-            write!(f, " {name:?}")?;
+            write!(f, " {}", shown(name))?;
         }
         if let Some(digest) = &self.digest {
-            write!(f, " {digest:?}")?;
+            write!(f, " {}", shown(digest))?;
         }
         Ok(())
     }
@@ -106,7 +108,7 @@ mod tests {
         };
         let found = Found::of(&config, &map(&[]));
         assert_eq!(found.to_string(), r#"its label names "a.example/b:1" "sha256:1""#);
-        assert_eq!(found.layers(), "of its 1 layers, the lowest is sha256:2");
+        assert_eq!(found.layers(), "of its 1 layers, the lowest is \"sha256:2\"");
         assert!(Found::of(&Config::default(), &map(&[])).says_nothing());
     }
 }

@@ -71,6 +71,14 @@ pub fn annotations(manifest: &[u8]) -> Result<BTreeMap<String, String>, Unreadab
     }
 }
 
+/// A text of the image in a message: quoted, and cut where it is longer than any sensible one.
+pub fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
 fn object(document: &[u8]) -> Result<Object, Unreadable> {
     Ok(serde_json::from_slice::<Value>(document)?.object("the document")?)
 }
@@ -225,6 +233,9 @@ fn fold(name: &str) -> String {
 const KNOWN: [&str; 8] =
     ["annotations", "comment", "config", "diff_ids", "history", "Labels", "rootfs", "User"];
 
+/// Characters. References have at most 255 and a digest of 71.
+const SHOWN: usize = 340;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,6 +302,13 @@ mod tests {
             assert!(read(document).is_err(), "{document}");
         }
         assert!(read(&"[".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn shows_texts_in_bounds() {
+        assert_eq!(shown("a\nb"), r#""a\nb""#);
+        assert_eq!(shown(&"é".repeat(SHOWN)), format!("{:?}", "é".repeat(SHOWN)));
+        assert_eq!(shown(&"é".repeat(SHOWN + 1)), format!("{:?}…", "é".repeat(SHOWN)));
     }
 
     #[test]

@@ -84,6 +84,7 @@ fn evaluate(_question: &Question, settings: &Settings) -> Answer {
 
 /// What is wrong with `config.User`: code and message.
 fn judge(user: &str, settings: &Settings) -> Result<(), (&'static str, String)> {
+    let shown = image_config::shown(user);
     if user.is_empty() {
         let message = "the image names no user, and so runs as root; set USER to a number above 0";
         return Err(("user-missing", message.to_owned()));
@@ -93,23 +94,23 @@ fn judge(user: &str, settings: &Settings) -> Result<(), (&'static str, String)> 
         None => (user, None),
     };
     match Id::of(name) {
-        Id::Number(number) if number > LARGEST_ID => return Err(too_large(user)),
-        Id::Number(0) => return Err(root(user)),
+        Id::Number(number) if number > LARGEST_ID => return Err(too_large(&shown)),
+        Id::Number(0) => return Err(root(&shown)),
         Id::Number(number) if number < settings.minimum_uid => {
             let minimum = settings.minimum_uid;
             let message =
-                format!("the image runs as {user}; numbers below {minimum} are not allowed");
+                format!("the image runs as {shown}; numbers below {minimum} are not allowed");
             return Err(("user-too-low", message));
         }
         Id::Number(_) => {}
-        Id::TooLarge => return Err(too_large(user)),
+        Id::TooLarge => return Err(too_large(&shown)),
         Id::Name if ADMINISTRATORS.iter().any(|known| known.eq_ignore_ascii_case(name)) => {
-            return Err(root(user));
+            return Err(root(&shown));
         }
         Id::Name if settings.users.iter().any(|known| known == name) => {}
         Id::Name => {
             let message = format!(
-                "the image runs as {user:?}, a name whose number only its own files tell; set USER to a number, or list \
+                "the image runs as {shown}, a name whose number only its own files tell; set USER to a number, or list \
                  the name in the setting users"
             );
             return Err(("user-not-listed", message));
@@ -118,24 +119,24 @@ fn judge(user: &str, settings: &Settings) -> Result<(), (&'static str, String)> 
     match group.map(Id::of) {
         None | Some(Id::Number(0)) if settings.root_group == RootGroup::Deny => {
             let message = format!(
-                "the image runs as {user:?}, in root's group or in one that only its own files tell; set USER to two \
+                "the image runs as {shown}, in root's group or in one that only its own files tell; set USER to two \
                  numbers above 0: 1000:1000"
             );
             Err(("root-group", message))
         }
         None => Ok(()),
-        Some(Id::TooLarge) => Err(too_large(user)),
-        Some(Id::Number(number)) if number > LARGEST_ID => Err(too_large(user)),
+        Some(Id::TooLarge) => Err(too_large(&shown)),
+        Some(Id::Number(number)) if number > LARGEST_ID => Err(too_large(&shown)),
         Some(Id::Number(_)) => Ok(()),
         Some(Id::Name) => {
             let group = group.unwrap_or_default();
             let listed = settings.groups.iter().any(|known| known == group);
             if !is_name(group) {
-                let message = format!("the image runs as {user:?}, which is no user and group");
+                let message = format!("the image runs as {shown}, which is no user and group");
                 Err(("user-malformed", message))
             } else if settings.root_group == RootGroup::Deny && !listed {
                 let message = format!(
-                    "the image runs as {user:?}, in a group whose number only its own files tell; give its number, or \
+                    "the image runs as {shown}, in a group whose number only its own files tell; give its number, or \
                      list the name in the setting groups"
                 );
                 Err(("group-not-listed", message))
@@ -146,16 +147,13 @@ fn judge(user: &str, settings: &Settings) -> Result<(), (&'static str, String)> 
     }
 }
 
-fn root(user: &str) -> (&'static str, String) {
-    (
-        "user-root",
-        format!("the image runs as {user:?}, which is root; set USER to a number above 0"),
-    )
+fn root(shown: &str) -> (&'static str, String) {
+    ("user-root", format!("the image runs as {shown}, which is root; set USER to a number above 0"))
 }
 
-fn too_large(user: &str) -> (&'static str, String) {
+fn too_large(shown: &str) -> (&'static str, String) {
     let message = format!(
-        "the image runs as {user:?}; numbers above {LARGEST_ID} become 0 in some runtimes (CVE-2024-40635)"
+        "the image runs as {shown}; numbers above {LARGEST_ID} become 0 in some runtimes (CVE-2024-40635)"
     );
     ("user-too-large", message)
 }
