@@ -267,10 +267,33 @@ pub enum Document {
     /// There is none: a digest that nothing attached has.
     Absent,
     /// Its bytes, whose digest was checked.
-    Bytes(Arc<[u8]>),
+    Bytes(#[serde(with = "shared")] Arc<[u8]>),
     /// A list.
-    Descriptors(Arc<[Descriptor]>),
+    Descriptors(#[serde(with = "shared")] Arc<[Descriptor]>),
 }
 
 /// Documents of one image, as far as they were fetched.
 pub type Documents = BTreeMap<Want, Document>;
+
+/// Shared lists, written as lists.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T, S>(list: &Arc<[T]>, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        T: Serialize,
+        S: Serializer,
+    {
+        list.as_ref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<Arc<[T]>, D::Error>
+    where
+        T: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Vec::deserialize(deserializer).map(Arc::from)
+    }
+}
