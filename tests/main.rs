@@ -19,6 +19,7 @@ mod real_tools;
 mod registry;
 mod sandbox;
 mod serve;
+mod shipped_rules;
 mod support;
 mod telemetry;
 mod vectors;

@@ -1,0 +1,51 @@
+//! The rules that ship in JavaScript and in Python.
+
+use std::sync::OnceLock;
+
+use countersign::workbench::{Language, build};
+use serde_json::json;
+
+use crate::shipped_rules::{
+    NOW, Trial, folder, is_what_its_page_says, rules, says_of_its_cases_what_they_say,
+};
+
+#[test]
+fn every_rule_says_of_its_cases_what_they_say() {
+    for language in [Language::JavaScript, Language::Python] {
+        for rule in rules(language) {
+            let Some(module) = module(&rule) else { continue };
+            says_of_its_cases_what_they_say(&rule, module);
+            is_what_its_page_says(&rule, module);
+        }
+    }
+}
+
+#[test]
+fn deny_latest_is_asked_by_the_command_line() {
+    let Some(module) = module("deny-latest") else { return };
+    let trial = Trial { keys: &[], ..Trial::of("deny-latest", module) };
+    trial.allows(json!({}));
+    let latest = Trial { reference: Some("registry.example.com/prod/app:latest"), ..trial };
+    latest.denies(json!({}), "deny-latest/moving-tag");
+    // As every program reads a name without a tag.
+    let bare = Trial { reference: Some("registry.example.com/prod/app"), ..trial };
+    bare.denies(json!({}), "deny-latest/moving-tag");
+}
+
+#[test]
+fn freeze_is_asked_by_the_command_line() {
+    let Some(module) = module("freeze") else { return };
+    let calendar = r#"{"windows":[{"name":"year end","from":"2026-12-20T00:00:00Z","to":"2027-01-03T00:00:00Z"}]}"#;
+    let settings = json!({"documents": ["calendar"]});
+    let trial = Trial {
+        keys: &[],
+        capabilities: &["data"],
+        calendar: Some(calendar),
+        ..Trial::of("freeze", module)
+    };
+    trial.denies(settings.clone(), "freeze/frozen");
+    let later = Trial { at: NOW + 7 * 24 * 60 * 60, ..trial };
+    later.allows(settings.clone());
+    let broken = Trial { calendar: Some("{}"), ..later };
+    broken.denies(settings, "freeze/document-unusable");
+}
