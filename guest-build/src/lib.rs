@@ -14,7 +14,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-pub use seal::{imports, seal};
+pub use seal::{componentize, imports, seal};
 pub use toolchain::{Toolchain, cargo_home};
 
 /// A crate of this workspace that becomes a component.
@@ -117,4 +117,4 @@ fn words(command: &Command) -> Vec<String> {
 
 /// The standard library of this target needs no JavaScript, and what it needs of WASI can be
 /// answered by a stub.
-const TARGET: &str = "wasm32-wasip1";
+pub const TARGET: &str = "wasm32-wasip1";

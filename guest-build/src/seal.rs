@@ -1,4 +1,4 @@
-//! From a core module to a component that imports nothing.
+//! From a core module to a component that imports nothing, or nothing but capabilities.
 
 use std::collections::BTreeSet;
 
@@ -9,21 +9,25 @@ use wit_component::ComponentEncoder;
 /// Wrap a core module built for WASI preview 1 into a component whose WASI calls are answered by
 /// `adapter/sealed.wat`. Fails if anything is left to import.
 pub fn seal(module: &[u8]) -> Result<Vec<u8>> {
-    let adapter = wat::parse_str(include_str!("../adapter/sealed.wat"))
-        .context("cannot assemble adapter/sealed.wat")?;
-    let component = ComponentEncoder::default()
-        .module(module)
-        .context("the module carries no interface")?
-        .adapter("wasi_snapshot_preview1", &adapter)
-        .context("adapter/sealed.wat does not fit")?
-        .validate(true)
-        .encode()
-        .context("the module calls something that adapter/sealed.wat does not answer")?;
+    let component = componentize(module)?;
     let imports = imports(&component)?;
     if !imports.is_empty() {
         bail!("the component imports {}", imports.into_iter().collect::<Vec<_>>().join(", "));
     }
     Ok(component)
+}
+
+/// As [`seal`], but the component imports what its interface lets it import and its code uses: a rule has
+/// capabilities.
+pub fn componentize(module: &[u8]) -> Result<Vec<u8>> {
+    ComponentEncoder::default()
+        .module(module)
+        .context("the module carries no interface")?
+        .adapter("wasi_snapshot_preview1", ADAPTER)
+        .context("adapter/sealed.wat does not fit")?
+        .validate(true)
+        .encode()
+        .context("the module calls something that adapter/sealed.wat does not answer")
 }
 
 /// The names that a component imports, at its outermost level: what its host would have to give.
@@ -44,3 +48,6 @@ pub fn imports(component: &[u8]) -> Result<BTreeSet<String>> {
     }
     Ok(names)
 }
+
+/// `adapter/sealed.wat`, assembled by the build script.
+const ADAPTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sealed.wasm"));

@@ -72,10 +72,25 @@ impl Toolchain {
     /// A cargo that builds guests in `target_dir`: flags set, and nothing left of the environment of an
     /// outer cargo.
     pub(crate) fn cargo(&self, target_dir: &Path) -> Command {
-        let mut flags: Vec<String> = GUEST_FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
+        self.cargo_with(&GUEST_FLAGS, &[(target_dir, "target")])
+    }
+
+    /// A cargo for code of others, which gets what is standard: release builds of one sealed module, that depend
+    /// on nothing of this machine but the sources, the lock file and the toolchain. `folders` are told in messages of panics
+    /// by these names.
+    pub fn cargo_for_rules(&self, folders: &[(&Path, &str)]) -> Command {
+        let mut cargo = self.cargo_with(&[], folders);
+        for (setting, value) in RULE_PROFILE {
+            cargo.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
+        }
+        cargo
+    }
+
+    fn cargo_with(&self, flags: &[&str], folders: &[(&Path, &str)]) -> Command {
+        let mut flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         // Messages of panics name source files, generated ones too: the same on every machine.
-        let remap = |from: &Path, to| format!("--remap-path-prefix={}={to}", from.display());
-        flags.push(remap(target_dir, "target"));
+        let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+        flags.extend(folders.iter().map(|(folder, name)| remap(folder, name)));
         flags.extend(cargo_home().map(|home| remap(&home, "cargo")));
         let mut cargo = match &self.kind {
             Kind::Active { cargo } => command(cargo),
@@ -228,6 +243,16 @@ const CHOICE: &str = "COUNTERSIGN_GUEST_TOOLCHAIN";
 /// target's pointer width would choose 32-bit limbs for the curve.
 const GUEST_FLAGS: [&str; 2] =
     ["-Ctarget-feature=+simd128,+wide-arithmetic", "--cfg=curve25519_dalek_bits=\"64\""];
+
+/// A rule is one module that is compiled once and asked often; a panic ends it.
+const RULE_PROFILE: [(&str, &str); 6] = [
+    ("OPT_LEVEL", "3"),
+    ("LTO", "fat"),
+    ("CODEGEN_UNITS", "1"),
+    ("PANIC", "abort"),
+    ("DEBUG", "false"),
+    ("STRIP", "debuginfo"),
+];
 
 /// A current Rust, its standard library as source, a linker, and a C library for WASI.
 const DEBIAN_PACKAGES: [&str; 5] =

@@ -23,5 +23,6 @@ pub mod sign;
 pub mod telemetry;
 pub mod verdicts;
 pub mod webhook_config;
+pub mod workbench;
 
 pub use guest_policy::{digest, evaluation, image as vocabulary, reference, rule, scope, verdict};
