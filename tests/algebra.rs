@@ -548,7 +548,7 @@ fn certificate(name: &str) -> Cert {
 fn bound(key: Key<SecretParts, PrimaryRole>) -> Cert {
     let mut signer = key.clone().into_keypair().expect("a key pair");
     let user = UserID::from("Same <same@example.com>");
-    let cert = Cert::try_from(key).expect("a certificate");
+    let cert = Cert::try_from(openpgp::Packet::from(key)).expect("a certificate");
     let binding = SignatureBuilder::new(SignatureType::PositiveCertification)
         .set_signature_creation_time(at(MADE))
         .and_then(|builder| {
