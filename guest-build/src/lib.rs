@@ -14,7 +14,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-pub use seal::{componentize, imports, seal};
+pub use seal::{componentize, exports, imports, seal};
 pub use toolchain::{Toolchain, cargo_home};
 
 /// A crate of this workspace that becomes a component.

@@ -32,7 +32,16 @@ pub fn componentize(module: &[u8]) -> Result<Vec<u8>> {
 
 /// The names that a component imports, at its outermost level: what its host would have to give.
 pub fn imports(component: &[u8]) -> Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
+    Ok(face(component)?.0)
+}
+
+/// The names that a component exports, at its outermost level.
+pub fn exports(component: &[u8]) -> Result<BTreeSet<String>> {
+    Ok(face(component)?.1)
+}
+
+fn face(component: &[u8]) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
+    let (mut imports, mut exports) = (BTreeSet::new(), BTreeSet::new());
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(component) {
         match payload? {
@@ -40,13 +49,18 @@ pub fn imports(component: &[u8]) -> Result<BTreeSet<String>> {
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    names.insert(import?.name.name.to_owned());
+                    imports.insert(import?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    exports.insert(export?.name.name.to_owned());
                 }
             }
             _ => {}
         }
     }
-    Ok(names)
+    Ok((imports, exports))
 }
 
 /// `adapter/sealed.wat`, assembled by the build script.

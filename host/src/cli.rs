@@ -20,6 +20,7 @@ mod man;
 mod options;
 mod policy;
 mod precompile;
+mod rule;
 mod serve;
 mod snapshot;
 mod verify;
@@ -111,6 +112,8 @@ enum Command {
     #[command(subcommand)]
     Policy(policy::Command),
     #[command(subcommand)]
+    Rule(rule::Command),
+    #[command(subcommand)]
     Lookaside(lookaside::Command),
     Serve(serve::Args),
     WebhookConfig(Box<webhook_config::Args>),
@@ -131,6 +134,7 @@ impl Command {
             Self::Verify(args) => args.run(),
             Self::Inspect(args) => args.run(),
             Self::Policy(command) => command.run(),
+            Self::Rule(command) => command.run(),
             Self::Lookaside(command) => command.run(),
             Self::Serve(args) => args.run(),
             Self::WebhookConfig(args) => args.run(),

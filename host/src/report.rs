@@ -6,8 +6,11 @@
 
 pub mod decisions;
 pub mod explanation;
+pub mod golden;
 pub mod inspections;
 pub mod mistakes;
+pub mod modules;
+pub mod runs;
 
 use std::fmt::{self, Write as _};
 

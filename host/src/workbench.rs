@@ -1,8 +1,14 @@
 //! The workbench for authors of rules: new folders, building, golden cases, a look into modules.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use guest_policy::digest::Digest;
 use guest_policy::rule::{Capability, Description};
 
-use crate::engine::{EngineError, Module, Rule, RuleEngine, RuleFault, RuleLimits, RuleSettings};
+use crate::engine::{EngineError, Module, Rule, RuleEngine, RuleFault, RuleLimits, RuleSettings, Run};
+use crate::image::{FileFault, read_limited};
 
 pub mod build;
 pub mod cases;
@@ -32,14 +38,68 @@ pub struct Loaded {
     limits: RuleLimits,
 }
 
+/// What there is to see of a module, whether it loads or not.
+#[derive(Debug)]
+pub struct Inspection {
+    /// In bytes.
+    pub size: usize,
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
+    /// Names of interfaces, as far as the module can be read.
+    pub imports: BTreeSet<String>,
+    /// Names of interfaces, as far as the module can be read.
+    pub exports: BTreeSet<String>,
+    /// The module, or why no policy can load it.
+    pub loaded: Result<Loaded, RuleFault>,
+}
+
+/// An answer, and what it took.
+#[derive(Debug)]
+pub struct Timed {
+    /// What the rule did.
+    pub run: Result<Run, RuleFault>,
+    /// Of this run, with the making of the instance.
+    pub first: Duration,
+    /// Of a run after it, when the memory that all instances share is warm.
+    pub again: Duration,
+}
+
+/// The bytes of a module's file.
+///
+/// # Errors
+///
+/// It cannot be read, or is larger than any module may be.
+pub fn read_module(path: &Path) -> Result<Vec<u8>, FileFault> {
+    read_limited(path, crate::engine::MAX_COMPONENT_BYTES)
+}
+
 impl Workbench {
-    /// Set up; nothing is compiled. `limits` are those of each evaluation.
+    /// Set up; nothing is compiled.
     ///
     /// # Errors
     ///
     /// The sandbox cannot be set up on this machine.
-    pub fn new(settings: &RuleSettings, limits: RuleLimits) -> Result<Self, EngineError> {
-        Ok(Self { engine: RuleEngine::new(settings)?, limits })
+    pub fn new(settings: &RuleSettings) -> Result<Self, EngineError> {
+        Ok(Self { engine: RuleEngine::new(settings)?, limits: RuleLimits::default() })
+    }
+
+    /// Look at a module.
+    ///
+    /// # Errors
+    ///
+    /// The sandbox failed.
+    pub fn inspect(&self, wasm: &[u8]) -> Result<Inspection, EngineError> {
+        let loaded = match self.load(wasm) {
+            Err(RuleFault::Engine(error)) => return Err(error),
+            loaded => loaded,
+        };
+        Ok(Inspection {
+            size: wasm.len(),
+            sha256: Digest::sha256(wasm).hex().to_owned(),
+            imports: guest_build::imports(wasm).unwrap_or_default(),
+            exports: guest_build::exports(wasm).unwrap_or_default(),
+            loaded,
+        })
     }
 
     /// Compile a module, ask it about itself, and grant it what it imports.
@@ -77,5 +137,12 @@ impl Loaded {
             }
         }
         doubts
+    }
+}
+
+impl Timed {
+    /// Whether the rule has nothing against the image. One that was ended has.
+    pub fn allowed(&self) -> bool {
+        self.run.as_ref().is_ok_and(|run| run.answer.allow)
     }
 }
