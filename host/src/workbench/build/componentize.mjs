@@ -4,13 +4,14 @@
 // random number for a rule.
 
 import { readFile, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const [tools, output] = process.argv.slice(-2);
-const { resolve: find } = createRequire(pathToFileURL(resolve(tools, 'package.json')));
-const { componentize } = await import(pathToFileURL(find('@bytecodealliance/componentize-js')));
+// Only packages beside this script could be imported by name, and it has no place of its own.
+const folder = resolve(tools, 'node_modules/@bytecodealliance/componentize-js');
+const { exports } = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8'));
+const { componentize } = await import(pathToFileURL(join(folder, exports.import)));
 
 const { main = 'rule.js' } = JSON.parse(await readFile('package.json', 'utf8'));
 const { component } = await componentize({
