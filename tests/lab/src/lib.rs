@@ -10,6 +10,7 @@ pub mod lookaside;
 pub mod podman;
 pub mod proxy;
 pub mod registry;
+pub mod rule_tools;
 pub mod skopeo;
 pub mod tools;
 pub mod wrk;
