@@ -6,6 +6,7 @@ mod combinations;
 mod compare;
 mod countersign;
 mod laboratory;
+mod shipped_rules;
 
 use lab::image::{Image, Index};
 use lab::podman::Podman;

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use countersign::engine::{Places, RuleLimits, RuleSettings};
 use countersign::workbench::cases::Case;
@@ -96,7 +95,8 @@ fn require_signers_is_asked_by_the_command_line() {
 
 #[test]
 fn allowed_registries_is_asked_by_the_command_line() {
-    let trial = Trial { keys: &[], ..Trial::of("allowed-registries", module("allowed-registries")) };
+    let trial =
+        Trial { keys: &[], ..Trial::of("allowed-registries", module("allowed-registries")) };
     let settings = json!({"allowed": ["registry.example.com/prod"]});
     trial.allows(settings.clone());
     let elsewhere = Trial { reference: Some("registry.example.com/production/app:1"), ..trial };
@@ -155,7 +155,8 @@ pub(crate) fn is_what_its_page_says(rule: &str, module: &[u8]) {
     let loaded = load(rule, module);
     assert_eq!(loaded.doubts(), Vec::<String>::new(), "{rule}");
     assert_eq!(loaded.description.name, rule);
-    let schema: Value = serde_json::from_str(&loaded.description.settings_schema).expect("a schema");
+    let schema: Value =
+        serde_json::from_str(&loaded.description.settings_schema).expect("a schema");
     assert_eq!(schema["additionalProperties"], false, "{rule}");
     let shown = rule_of_page(rule);
     let granted: BTreeSet<Capability> = match shown.get("capabilities") {
@@ -163,7 +164,8 @@ pub(crate) fn is_what_its_page_says(rule: &str, module: &[u8]) {
         None => BTreeSet::new(),
     };
     assert_eq!(loaded.module.imports(), &granted, "{rule}");
-    let mistakes = loaded.rule.check_settings(&shown["settings"].to_string(), &limits());
+    let mistakes =
+        loaded.rule.check_settings(&shown["settings"].to_string(), &RuleLimits::default());
     assert_eq!(mistakes.expect("an answer"), Vec::<String>::new(), "{rule}");
 }
 
@@ -246,7 +248,8 @@ impl<'a> Trial<'a> {
     fn image(&self, user: &User) {
         let mut manifest: Value =
             serde_json::from_slice(&of_cases("manifest.json")).expect("a manifest");
-        let digest: String = Sha256::digest(self.config).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest: String =
+            Sha256::digest(self.config).iter().map(|byte| format!("{byte:02x}")).collect();
         user.write(&format!("app/{digest}"), self.config);
         let manifest = match self.config {
             // The bytes that are signed.
@@ -270,10 +273,10 @@ impl<'a> Trial<'a> {
 pub(crate) fn rules(language: Language) -> Vec<String> {
     let entries = fs::read_dir(root().join("policies")).expect("policies");
     let folders = entries.map(|entry| entry.expect("an entry").path());
-    let rules = folders.filter(|folder| {
-        folder.join("cases").is_dir() && Language::of(folder) == Some(language)
-    });
-    let name = |folder: PathBuf| folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let rules = folders
+        .filter(|folder| folder.join("cases").is_dir() && Language::of(folder) == Some(language));
+    let name =
+        |folder: PathBuf| folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut rules: Vec<_> = rules.map(name).collect();
     rules.sort();
     rules
@@ -300,15 +303,13 @@ fn load(rule: &str, module: &[u8]) -> Loaded {
     static BENCH: OnceLock<Workbench> = OnceLock::new();
     let bench = BENCH.get_or_init(|| {
         let cache = Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("rules"));
-        let settings = RuleSettings { places: Places { cache, ..Places::default() }, ..RuleSettings::default() };
-        Workbench::new(&settings, limits()).expect("a workbench")
+        let settings = RuleSettings {
+            places: Places { cache, ..Places::default() },
+            ..RuleSettings::default()
+        };
+        Workbench::new(&settings).expect("a workbench")
     });
     bench.load(module).unwrap_or_else(|fault| panic!("{rule}: {fault}"))
-}
-
-/// Wide, so that a busy machine fails no test.
-fn limits() -> RuleLimits {
-    RuleLimits { deadline: Duration::from_secs(30), memory: 256 << 20, output: 64 << 10 }
 }
 
 fn cases(rule: &str) -> Vec<Case> {
@@ -320,7 +321,8 @@ fn codes(rule: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(folder(rule).join("cases")).expect("cases");
     let texts = entries.map(|entry| fs::read(entry.expect("an entry").path()).expect("a case"));
     let cases = texts.map(|text| serde_json::from_slice::<Value>(&text).expect("JSON"));
-    let codes = cases.flat_map(|case| case["expect"]["codes"].as_array().cloned().unwrap_or_default());
+    let codes =
+        cases.flat_map(|case| case["expect"]["codes"].as_array().cloned().unwrap_or_default());
     codes.map(|code| code.as_str().expect("a code").to_owned()).collect()
 }
 
@@ -339,7 +341,9 @@ fn policy_of_page(rule: &str) -> Value {
 fn rule_of_page(rule: &str) -> Value {
     fn find(value: &Value) -> Option<Value> {
         match value {
-            Value::Object(members) if members.get("type") == Some(&json!("rule")) => Some(value.clone()),
+            Value::Object(members) if members.get("type") == Some(&json!("rule")) => {
+                Some(value.clone())
+            }
             Value::Object(members) => members.values().find_map(find),
             Value::Array(values) => values.iter().find_map(find),
             _ => None,

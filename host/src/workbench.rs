@@ -7,7 +7,9 @@ use std::time::Duration;
 use guest_policy::digest::Digest;
 use guest_policy::rule::{Capability, Description};
 
-use crate::engine::{EngineError, Module, Rule, RuleEngine, RuleFault, RuleLimits, RuleSettings, Run};
+use crate::engine::{
+    EngineError, Module, Rule, RuleEngine, RuleFault, RuleLimits, RuleSettings, Run,
+};
 use crate::image::{FileFault, read_limited};
 
 pub mod build;

@@ -1,5 +1,6 @@
 //! The rules that ship in JavaScript and in Python.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use countersign::workbench::{Language, build};
@@ -8,6 +9,7 @@ use serde_json::json;
 use crate::shipped_rules::{
     NOW, Trial, folder, is_what_its_page_says, rules, says_of_its_cases_what_they_say,
 };
+use crate::support::say;
 
 #[test]
 fn every_rule_says_of_its_cases_what_they_say() {
@@ -48,4 +50,22 @@ fn freeze_is_asked_by_the_command_line() {
     later.allows(settings.clone());
     let broken = Trial { calendar: Some("{}"), ..later };
     broken.denies(settings, "freeze/document-unusable");
+}
+
+/// The module of a rule, built once; `None`, said plainly, where its compiler is not here.
+fn module(rule: &str) -> Option<&'static [u8]> {
+    static MODULES: OnceLock<Option<BTreeMap<String, Vec<u8>>>> = OnceLock::new();
+    let modules = MODULES.get_or_init(|| {
+        let Some(tools) = lab::rule_tools::find() else {
+            say("skipped: componentize-js and componentize-py are not here; `cargo xtask setup` fetches them");
+            return None;
+        };
+        let rules = [Language::JavaScript, Language::Python].into_iter().flat_map(rules);
+        let built = rules.map(|rule| {
+            let module = build::build(&folder(&rule), Some(&tools)).expect("a module");
+            (rule, module)
+        });
+        Some(built.collect())
+    });
+    modules.as_ref().map(|modules| modules[rule].as_slice())
 }

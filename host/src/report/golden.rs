@@ -40,7 +40,9 @@ pub fn text(loaded: &Loaded, results: &[(String, Outcome)], style: Style) -> Str
             text.push_str(&style.line("  expect", expected));
             text.push_str(&style.line("  found", found));
         }
-        for line in outcome.run.iter().filter(|_| !outcome.differences.is_empty()).flat_map(|run| &run.log) {
+        for line in
+            outcome.run.iter().filter(|_| !outcome.differences.is_empty()).flat_map(|run| &run.log)
+        {
             text.push_str(&style.line("  log", format!("{}: {}", line.level, line.message)));
         }
     }

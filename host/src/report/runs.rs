@@ -61,7 +61,10 @@ pub fn text(loaded: &Loaded, image: &str, timed: &Timed, style: Style) -> String
                 line("log", &format!("{level}: {message}"));
             }
             if run.log_dropped > 0 {
-                line("log", &format!("{} more lines, for which there was no room", run.log_dropped));
+                line(
+                    "log",
+                    &format!("{} more lines, for which there was no room", run.log_dropped),
+                );
             }
             line("memory", &format!("{} KiB", run.memory.div_ceil(1024)));
         }

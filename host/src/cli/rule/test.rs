@@ -34,7 +34,8 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Result<Exit> {
-        let beside = if self.rule.is_dir() { Some(self.rule.as_path()) } else { self.rule.parent() };
+        let beside =
+            if self.rule.is_dir() { Some(self.rule.as_path()) } else { self.rule.parent() };
         let folder = self.cases.unwrap_or_else(|| beside.unwrap_or(&self.rule).join("cases"));
         // A mistake in a case is found before anything is built.
         let cases = Case::read_all(&folder)?;
