@@ -5,7 +5,7 @@
 //! security history. `algebra`: requirements made of others. `admission`: reviews in, answers out. `verdicts`: what a server remembers, and for how
 //! long. `kubernetes`: the API, and pods' credentials. `serve`, `webhook`: the server over real connections, as an
 //! administrator and as a cluster meets it. `telemetry`: metrics and traces as others read them. `cli`: what users
-//! type. `docs`: what the pages say is so. `deploy`: what is applied to a cluster. `real_tools`: gpg, skopeo, podman,
+//! type. `workbench`: what authors of rules meet. `docs`: what the pages say is so. `deploy`: what is applied to a cluster. `real_tools`: gpg, skopeo, podman,
 //! helm and a real registry.
 
 mod admission;
@@ -26,3 +26,4 @@ mod telemetry;
 mod vectors;
 mod verdicts;
 mod webhook;
+mod workbench;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use lab::compilers::Compiler;
 
 use crate::command::{cargo, root, run, target};
 use crate::setup;
@@ -13,7 +14,6 @@ use crate::setup;
 /// the sandbox. Rules whose compiler cannot be had here are named, and left out.
 pub(crate) fn build_and_test() -> Result<()> {
     setup::compiler()?;
-    let tools = setup::rule_tools();
     let output = target().join("rules");
     fs::create_dir_all(&output).with_context(|| format!("cannot create {}", output.display()))?;
     run(cargo().args(["build", "--package", "countersign"]))?;
@@ -26,10 +26,15 @@ pub(crate) fn build_and_test() -> Result<()> {
             fs::remove_file(&module)
                 .with_context(|| format!("cannot remove {}", module.display()))?;
         }
-        if rule.language != Language::Rust && tools.is_none() {
-            left_out.push(rule.name.as_str());
-            continue;
-        }
+        let tools = match rule.language.compiler().map(Compiler::install) {
+            None => None,
+            Some(Ok(folder)) => Some(folder),
+            Some(Err(error)) => {
+                eprintln!("rules: {} is not built: {error:#}", rule.name);
+                left_out.push(rule.name.as_str());
+                continue;
+            }
+        };
         println!("rules: {} ({:?})", rule.name, rule.language);
         rule.own_tests()?;
         run(countersign(&["rule", "build"], tools.as_deref())
@@ -81,6 +86,17 @@ impl Language {
             .into_iter()
             .find(|(mark, _)| folder.join(mark).is_file())
             .map(|(_, language)| language)
+    }
+}
+
+impl Language {
+    /// What is fetched for it; Rust's compiler is here already.
+    fn compiler(self) -> Option<Compiler> {
+        match self {
+            Self::Rust => None,
+            Self::JavaScript => Some(Compiler::JavaScript),
+            Self::Python => Some(Compiler::Python),
+        }
     }
 }
 

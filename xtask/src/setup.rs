@@ -1,10 +1,11 @@
 //! Installing what the project needs and a machine may lack.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
 use guest_build::Toolchain;
+use lab::compilers::Compiler;
 use lab::tools::Tool;
 
 use crate::command::{output, run};
@@ -50,21 +51,12 @@ pub(crate) fn tools() -> Result<()> {
         Ok(_) => eprintln!("setup: helm and kubectl are here"),
         Err(error) => eprintln!("setup: the Helm chart will not be rendered: {error:#}"),
     }
-    rule_tools();
-    Ok(())
-}
-
-/// The compilers of rules in JavaScript and Python: the folder that has them, if they can be had. What is tested
-/// with them is tested for rules in Rust, too, so that a machine without them is good enough.
-pub(crate) fn rule_tools() -> Option<PathBuf> {
-    match lab::rule_tools::install() {
-        Ok(folder) => {
-            eprintln!("setup: componentize-js and componentize-py are here");
-            Some(folder)
-        }
-        Err(error) => {
-            eprintln!("setup: rules in JavaScript and Python will not be built: {error:#}");
-            None
+    // Rules in Rust need none of these.
+    for compiler in Compiler::ALL {
+        match compiler.install() {
+            Ok(_) => eprintln!("setup: the compiler of rules in {compiler:?} is here"),
+            Err(error) => eprintln!("setup: rules in {compiler:?} will not be built: {error:#}"),
         }
     }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 //! that counts and delays, [`skopeo`], [`podman`], and [`image`]s small
 //! enough to push in milliseconds. Everything started here ends when its value is dropped.
 
+pub mod compilers;
 pub mod gpg;
 pub mod helm;
 pub mod image;
@@ -10,7 +11,6 @@ pub mod lookaside;
 pub mod podman;
 pub mod proxy;
 pub mod registry;
-pub mod rule_tools;
 pub mod skopeo;
 pub mod tools;
 pub mod wrk;
