@@ -11,6 +11,8 @@ use countersign::workbench::cases::Case;
 use countersign::workbench::{Language, Loaded, Workbench, build};
 use guest_policy::Engine;
 use guest_policy::rule::Capability;
+use sequoia_openpgp::Cert;
+use sequoia_openpgp::parse::Parse as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -358,7 +360,7 @@ fn of_cases(name: &str) -> Vec<u8> {
 
 /// The fingerprint of a key of policies/cases.
 fn fingerprint(key: &str) -> String {
-    let certificate = sequoia_openpgp::Cert::from_bytes(&of_cases(&format!("{key}.gpg")));
+    let certificate = Cert::from_bytes(&of_cases(&format!("{key}.gpg")));
     certificate.expect("a key").fingerprint().to_hex()
 }
 
