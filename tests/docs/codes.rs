@@ -85,11 +85,12 @@ const POLICY: &str = "guest-policy/src/policy";
 /// The codes without a hyphen.
 const PLAIN: [&str; 2] = ["deadline", "unspecified"];
 
-/// Names of transports and formats.
-const OTHERS: [&str; 7] = [
+/// Names of transports and formats, and of the way in which names are written.
+const OTHERS: [&str; 8] = [
     "containers-storage",
     "docker-archive",
     "docker-daemon",
+    "kebab-case",
     "non-sigstore",
     "oci-archive",
     "sigstore-json",

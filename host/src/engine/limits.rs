@@ -90,6 +90,8 @@ impl Limiter {
                 let message = format!("{error:#}");
                 if message.contains(HOSTCALL_FUEL_MESSAGE) {
                     Cause::Output
+                } else if message.contains(HANDLES_MESSAGE) {
+                    Cause::Trapped(message)
                 } else if message.contains(COUNT_MESSAGE) {
                     Cause::Count(message)
                 } else {
@@ -220,3 +222,6 @@ const HOSTCALL_FUEL_MESSAGE: &str = "fuel allocated for hostcalls has been exhau
 
 /// Part of wasmtime's message for a store with too many instances, tables or memories, which has no type, either.
 const COUNT_MESSAGE: &str = "resource limit exceeded";
+
+/// The same for one with too many resource handles.
+const HANDLES_MESSAGE: &str = "store handle limit exceeded";

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 
 use guest_policy::rule::{Answer, Capability, Description, Documents, LogLine, Question, Want};
 use wasmtime::Store;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Component;
 
 use self::bindings::{Face, World, WorldPre};
 use self::capability::{Given, State};
@@ -148,10 +148,11 @@ impl Module {
 
     /// Ask it about itself. Its imports trap if they are called.
     pub fn describe(&self, budget: &RuleLimits) -> Result<Description, RuleFault> {
-        let Compiled { engine, component, .. } = &*self.inner;
-        let mut linker = Linker::new(&engine.inner.engine);
-        linker.define_unknown_imports_as_traps(component).map_err(bug)?;
-        let pre = linker.instantiate_pre(component).and_then(WorldPre::new).map_err(bug)?;
+        let Compiled { engine, component, imports, .. } = &*self.inner;
+        let pre = capability::mute(&engine.inner.engine, imports)
+            .and_then(|linker| linker.instantiate_pre(component))
+            .and_then(WorldPre::new)
+            .map_err(bug)?;
         let limits = budget.capped();
         let mut live = Live::new(engine, &pre, Given::default(), &limits).map_err(fault)?;
         let description = live.call(|face, store| face.call_describe(store)).map_err(fault)?;

@@ -92,6 +92,25 @@ pub(super) fn linker(
     Ok(linker)
 }
 
+/// What links a component to functions that end the run: for one that is not asked of an image.
+pub(super) fn mute(
+    engine: &wasmtime::Engine,
+    capabilities: &BTreeSet<Capability>,
+) -> Result<Linker<State>> {
+    let mut linker: Linker<State> = Linker::new(engine);
+    for gate in GATES.iter().filter(|gate| capabilities.contains(&gate.capability)) {
+        let mut interface = linker.instance(gate.interface)?;
+        for (name, _) in gate.functions {
+            let capability = gate.capability;
+            interface.func_new(name, move |mut store, _, _, _| {
+                let what = format!("it uses capability {capability} to describe itself");
+                store.data_mut().end(RuleFault::Trapped(what))
+            })?;
+        }
+    }
+    Ok(linker)
+}
+
 impl Gate {
     /// What a component wants of the interface that this version does not have.
     fn unknown<'a>(

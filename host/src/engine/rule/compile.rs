@@ -2,9 +2,10 @@
 //!
 //! A compiler is not made for hostile input as the sandbox is: a small module can take it minutes and gigabytes.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::engine::{EngineError, MAX_COMPONENT_BYTES, Places, artifact, bug, con
 pub(super) struct Compiler {
     pub(super) places: Places,
     /// The program that compiles; without it this process does.
-    pub(super) program: Option<std::path::PathBuf>,
+    pub(super) program: Option<PathBuf>,
     /// One module at a time: each may take as much memory as a process gets.
     pub(super) turn: Mutex<()>,
 }
@@ -64,11 +65,11 @@ impl Compiler {
             }
         };
         // Whatever compiles is code; what is too large for the pool is refused here.
-        let component = artifact::deserialize(engine, &code).map_err(|error| match error
-            .downcast_ref::<std::io::Error>(
-        ) {
-            Some(_) => RuleFault::Engine(bug(error)),
-            None => RuleFault::TooLarge(format!("{error:#}")),
+        let component = artifact::deserialize(engine, &code).map_err(|error| {
+            match error.downcast_ref::<io::Error>() {
+                Some(_) => RuleFault::Engine(bug(error)),
+                None => RuleFault::TooLarge(format!("{error:#}")),
+            }
         })?;
         artifact::keep(engine, sha256, &self.places, &code);
         // The pages of a file that lies on a disk are the system's to drop; those of one in memory are not.
@@ -79,7 +80,7 @@ impl Compiler {
 /// Do what [`Compiler`] asks of a process of its own: read a module, write its code. The process limits itself
 /// first.
 pub(super) fn serve(mut input: impl Read, mut output: impl Write) -> Result<(), RuleFault> {
-    let broken = |error: std::io::Error| RuleFault::Engine(bug(error.into()));
+    let broken = |error: io::Error| RuleFault::Engine(bug(error.into()));
     restrain().map_err(|error| broken(error.into()))?;
     let mut wasm = Vec::new();
     let limit = u64::try_from(MAX_COMPONENT_BYTES).unwrap_or(u64::MAX);
@@ -135,11 +136,11 @@ fn fits(component: &Component) -> Result<(), RuleFault> {
     if tables > CEILING.tables {
         return too_large(format!("it has {tables} tables, more than {}", CEILING.tables));
     }
-    let memory = needed.max_initial_memory_size.unwrap_or(0);
-    if usize::try_from(memory).unwrap_or(usize::MAX) > CEILING.memory {
+    let pages = usize::try_from(needed.max_initial_memory_size.unwrap_or(0)).unwrap_or(usize::MAX);
+    if pages > CEILING.memory / PAGE_BYTES {
         return too_large(format!(
-            "it starts with {memory} bytes of memory, more than {}",
-            CEILING.memory
+            "it starts with {pages} pages of memory, more than {}",
+            CEILING.memory / PAGE_BYTES
         ));
     }
     let elements = needed.max_initial_table_size.unwrap_or(0);
@@ -157,7 +158,7 @@ fn precompile(wasm: &[u8]) -> Result<Vec<u8>, RuleFault> {
     engine.precompile_component(wasm).map_err(|error| RuleFault::Invalid(format!("{error:#}")))
 }
 
-fn compile_apart(program: &Path, wasm: &[u8]) -> Result<std::fs::File, RuleFault> {
+fn compile_apart(program: &Path, wasm: &[u8]) -> Result<File, RuleFault> {
     let mut command = Command::new(program);
     // What this process was told in its environment is not for one that works on strangers' bytes.
     command.arg("compile").env_clear();
@@ -199,17 +200,20 @@ const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 /// The first bytes of native code.
 const ELF: &[u8] = b"\x7fELF";
 
+/// What memory is counted in.
+const PAGE_BYTES: usize = 64 << 10;
+
 /// The exit status of a process that refuses a module.
 const REFUSED: i32 = 1;
 
-/// Wall-clock time for compiling: twice the processor's, which others may want.
-const COMPILE_DEADLINE: Duration = Duration::from_secs(120);
+/// Wall-clock time for compiling: five times the processor's, which others may want.
+const COMPILE_DEADLINE: Duration = Duration::from_secs(300);
 
-/// Time of the processor for compiling: ten times what a rule in Python takes.
+/// Time of the processor for compiling: five times what a rule in JavaScript takes.
 const MAX_COMPILE_SECONDS: u64 = 60;
 
-/// Address space for compiling: three times what a rule in Python takes.
-const MAX_COMPILE_ADDRESS_BYTES: u64 = 4 << 30;
+/// Address space for compiling: three times what a rule in JavaScript takes.
+const MAX_COMPILE_ADDRESS_BYTES: u64 = 2 << 30;
 
-/// The code of one module: three times what a rule in Python has.
+/// The code of one module: seven times what a rule in JavaScript has.
 const MAX_COMPILED_BYTES: u64 = 256 << 20;

@@ -94,7 +94,9 @@ impl RuleFault {
     /// Of a start that failed.
     pub(super) fn at_start(cause: Cause) -> Self {
         match cause {
-            Cause::Trapped(what) | Cause::Other(what) => Self::Start(what),
+            Cause::Trapped(what) => Self::Start(what),
+            // What it exports has the right names, and other types.
+            Cause::Other(what) => Self::Invalid(what),
             cause => Self::in_call(cause, 0),
         }
     }
