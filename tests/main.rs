@@ -22,6 +22,7 @@ mod registry;
 mod rules;
 mod sandbox;
 mod serve;
+mod shipped_rules;
 mod support;
 mod telemetry;
 mod vectors;

@@ -7,6 +7,7 @@ mod compare;
 mod countersign;
 mod laboratory;
 mod rule_artifacts;
+mod shipped_rules;
 mod workbench;
 
 use lab::image::{Image, Index};

@@ -76,10 +76,10 @@ impl Toolchain {
     }
 
     /// A cargo for code of others, which gets what is standard: release builds of one sealed module, that depend
-    /// on nothing of this machine but the sources, the lock file and the toolchain. `folders` are told in messages of panics
-    /// by these names.
-    pub fn cargo_for_rules(&self, folders: &[(&Path, &str)]) -> Command {
-        let mut cargo = self.cargo_with(&[], folders);
+    /// on nothing of this machine but the sources, the lock file and the toolchain.
+    pub fn cargo_for_rules(&self) -> Command {
+        // Cargo names the files of a package by where they are in its workspace, wherever that is.
+        let mut cargo = self.cargo_with(&[], &[]);
         for (setting, value) in RULE_PROFILE {
             cargo.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
         }

@@ -8,6 +8,7 @@ mod dist;
 mod fuzz;
 mod image;
 mod reference;
+mod rules;
 mod setup;
 mod suite;
 
@@ -66,6 +67,10 @@ fn dispatch(words: &[&str]) -> Result<()> {
             dist::build().map(drop)
         }
         "image" => image::command(options),
+        "rules" => {
+            flag(options, &[])?;
+            rules::build_and_test()
+        }
         "deny" => {
             flag(options, &[])?;
             deny::check()
@@ -101,6 +106,7 @@ Usage: cargo xtask COMMAND
                             target/bench/bench.json and benches/RESULTS.md
         [--strict]          ... and fail if a target is missed
         [--smoke]           ... with few rounds of the development build, to see that it works
+  rules                     build and test the rules in policies/; the modules are in target/rules
   dist                      the release in target/dist, with the engine compiled ahead
   image [--tag NAME] [--twice]  the container image in target/image, an OCI layout; --twice builds it
                             a second time elsewhere and compares

@@ -24,7 +24,7 @@ pub(super) fn build(folder: &Path) -> Result<Vec<u8>, BuildError> {
 
 /// The core module of the package in `folder`.
 fn compile(folder: &Path, toolchain: &Toolchain) -> Result<PathBuf, BuildError> {
-    let mut cargo = toolchain.cargo_for_rules(&[(folder, ".")]);
+    let mut cargo = toolchain.cargo_for_rules();
     cargo
         .args(["rustc", "--lib", "--crate-type", "cdylib", "--release", "--target", TARGET])
         .args(["--message-format", "json-render-diagnostics"])
