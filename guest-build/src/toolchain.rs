@@ -83,6 +83,10 @@ impl Toolchain {
         for (setting, value) in RULE_PROFILE {
             cargo.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
         }
+        // Where the author wants it; the module is the same.
+        if let Some(folder) = env::var_os("CARGO_TARGET_DIR") {
+            cargo.env("CARGO_TARGET_DIR", folder);
+        }
         cargo
     }
 
