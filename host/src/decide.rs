@@ -235,6 +235,21 @@ impl Sandbox {
         Self { places: Some(places), ..self }
     }
 
+    /// With the rules that the policy names.
+    pub(crate) fn with_rules(self, _rules: crate::rules::Rules) -> Self {
+        self
+    }
+
+    /// Evaluate everything but rules.
+    pub(crate) async fn evaluation(
+        &self,
+        subject: Subject,
+        evidence: Arc<Evidence>,
+        now: u64,
+    ) -> Result<Evaluation, Failure> {
+        self.ask(move |policy, budget| policy.evaluation(&subject, &evidence, now, budget)).await
+    }
+
     /// Which evidence an evaluation of this image will look at.
     pub(crate) async fn needs(&self, subject: &Subject) -> Result<Needs, Failure> {
         let subject = subject.clone();
@@ -409,7 +424,7 @@ fn gathered(image: Resolved, signatures: Vec<Signature>) -> (Evidence, Bound) {
 
 /// The engine's verdict, if it keeps what the interface promises; an error otherwise. An answer that
 /// contradicts itself is no answer.
-fn sound(mut verdict: Verdict, digest: &Digest, now: u64) -> Verdict {
+pub(crate) fn sound(mut verdict: Verdict, digest: &Digest, now: u64) -> Verdict {
     let contradiction = |what: String| {
         let message = format!("the engine's answer contradicts itself: {what}");
         error("evaluation-failed", message, verdict.scope.clone(), Some(digest))
