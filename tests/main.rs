@@ -2,13 +2,14 @@
 //!
 //! `conformance`: the reference implementation's cases, natively and in the sandbox. `vectors`: what real
 //! tools signed. `sandbox`: hostile input and hostile components. `registry`: lying registries and the
-//! security history. `admission`: reviews in, answers out. `verdicts`: what a server remembers, and for how
+//! security history. `algebra`: requirements made of others. `admission`: reviews in, answers out. `verdicts`: what a server remembers, and for how
 //! long. `kubernetes`: the API, and pods' credentials. `serve`, `webhook`: the server over real connections, as an
 //! administrator and as a cluster meets it. `telemetry`: metrics and traces as others read them. `cli`: what users
 //! type. `docs`: what the pages say is so. `deploy`: what is applied to a cluster. `real_tools`: gpg, skopeo, podman,
 //! helm and a real registry.
 
 mod admission;
+mod algebra;
 mod cli;
 mod conformance;
 mod deploy;

@@ -12,11 +12,11 @@ use crate::image::{
 use crate::manifest;
 use crate::openpgp::{self, Candidate, Keyring};
 use crate::policy::{
-    self, KeyProblem, KeySource, KeyType, Material, Policy, Requirement, SignedBy,
+    self, AtLeast, KeyProblem, KeySource, KeyType, Material, Policy, Requirement, SignedBy,
 };
 use crate::quoted::quoted;
 use crate::reference::Reference;
-use crate::rule::RuleUses;
+use crate::rule::{RuleUse, RuleUses};
 use crate::simple_signing::{Payload, Stored};
 use crate::verdict::{Claim, Explained, Explanation, Finding, Mistake, Outcome, Reason, Verdict};
 
@@ -68,18 +68,31 @@ impl Engine {
 
     /// The rules that the policy names.
     pub fn rules(&self) -> RuleUses {
-        RuleUses::default()
+        RuleUses { uses: self.policy.rules().to_vec(), signed: self.policy.rules_from().is_some() }
     }
 
-    /// Judge the signatures of a rule's module by the policy's `rulesFrom`.
+    /// Judge the signatures of a rule's module by the policy's `rulesFrom`, at the time `now`. `digest` is that of
+    /// the artifact's manifest, or of the module itself where it lies in a file. Without `rulesFrom` every module
+    /// is good.
     pub fn judge_module(
         &self,
-        _subject: &Subject,
-        _digest: &Digest,
-        _signatures: &[Signature],
-        _now: u64,
+        subject: &Subject,
+        digest: &Digest,
+        signatures: &[Signature],
+        now: u64,
     ) -> Evaluation {
-        unimplemented!()
+        let anything = [Requirement::InsecureAcceptAnything];
+        let requirements = self.policy.rules_from().unwrap_or(&anything);
+        let reference = subject.reference.as_deref().map(Reference::parse_normalized).transpose();
+        let (failure, nodes) = match reference.map_err(Failure::subject) {
+            Ok(reference) => {
+                let digest = digest.clone();
+                let image = Image { subject, signatures, reference, digest, now };
+                (None, self.nodes(requirements, &image))
+            }
+            Err(failure) => (Some(failure.into()), Vec::new()),
+        };
+        Evaluation { scope: RULES_SCOPE.to_owned(), digest: digest.to_string(), failure, nodes }
     }
 
     /// Decide. `now` is the evaluation time, in seconds since 1970-01-01 UTC. A rule that would have to be asked
@@ -107,21 +120,14 @@ impl Engine {
                     .zip(lookup.requirements)
                     .find(|(_, requirement)| always_fails(requirement))
             {
-                let image = Image { subject, evidence, reference: None, digest, now };
-                return Ok(vec![self.node(place, requirement, &image)]);
+                let signatures = &evidence.signatures;
+                let image = Image { subject, signatures, reference: None, digest, now };
+                let mut nodes = Vec::new();
+                self.node(place, requirement, &image, false, &mut nodes);
+                return Ok(nodes);
             }
             let image = Image::new(subject, evidence, digest, now)?;
-            let mut failed = false;
-            let nodes = (0..).zip(lookup.requirements).map(|(place, requirement)| {
-                if failed {
-                    let words = self.in_words(requirement);
-                    return Node { depth: 0, words, state: State::Skipped };
-                }
-                let node = self.node(place, requirement, &image);
-                failed = matches!(node.state, State::Failed(_));
-                node
-            });
-            Ok(nodes.collect())
+            Ok(self.nodes(lookup.requirements, &image))
         });
         match judged {
             Ok(nodes) => evaluation.nodes = nodes,
@@ -130,12 +136,83 @@ impl Engine {
         evaluation
     }
 
-    fn node(&self, place: u32, requirement: &Requirement, image: &Image<'_>) -> Node {
-        let state = match self.judge(place, requirement, image) {
-            Ok(claim) => State::Held(claim.into_iter().collect()),
-            Err(failure) => State::Failed(failure.into()),
+    /// The requirements of a scope, each with its parts. What stands behind one that certainly does not hold is
+    /// not looked at.
+    fn nodes(&self, requirements: &[Requirement], image: &Image<'_>) -> Vec<Node> {
+        let all = requirements.iter().any(Requirement::wants_all_signers);
+        let mut nodes = Vec::new();
+        let mut failed = false;
+        for (place, requirement) in (0..).zip(requirements) {
+            if failed {
+                self.skipped(requirement, 0, &mut nodes);
+            } else {
+                let came = self.node(place, requirement, image, all, &mut nodes);
+                failed = came == Known::Failed;
+            }
+        }
+        nodes
+    }
+
+    /// A requirement of the scope with its parts: pushes them onto `nodes`.
+    fn node(
+        &self,
+        place: u32,
+        requirement: &Requirement,
+        image: &Image<'_>,
+        all: bool,
+        nodes: &mut Vec<Node>,
+    ) -> Known {
+        self.part(place, 0, requirement, image, all, nodes)
+    }
+
+    /// A requirement, or a part of one, at `depth`. `place` is that of the scope's requirement that it is of;
+    /// with `all`, every good signature becomes a claim, and every part is looked at.
+    fn part(
+        &self,
+        place: u32,
+        depth: u32,
+        requirement: &Requirement,
+        image: &Image<'_>,
+        all: bool,
+        nodes: &mut Vec<Node>,
+    ) -> Known {
+        let words = self.in_words(requirement);
+        let at = nodes.len();
+        nodes.push(Node { depth, words, state: State::Skipped });
+        let (state, known) = match requirement {
+            Requirement::Rule(rule) => (State::Rule(*rule), Known::Open),
+            Requirement::AnyOf(parts) => {
+                let mut known = Known::Failed;
+                for part in parts {
+                    if known == Known::Held && !all {
+                        self.skipped(part, depth + 1, nodes);
+                        continue;
+                    }
+                    known = known.or(self.part(place, depth + 1, part, image, all, nodes));
+                }
+                (State::AnyOf, known)
+            }
+            Requirement::AtLeast(AtLeast { count, requirements }) => {
+                for part in requirements {
+                    self.part(place, depth + 1, part, image, all, nodes);
+                }
+                (State::AtLeast(*count), Known::Open)
+            }
+            _ => match self.judge(place, requirement, image, all) {
+                Ok(claims) => (State::Held(claims), Known::Held),
+                Err(failure) => (State::Failed(failure.into()), Known::Failed),
+            },
         };
-        Node { depth: 0, words: self.in_words(requirement), state }
+        nodes[at].state = state;
+        known
+    }
+
+    /// A requirement that is not looked at, with its parts.
+    fn skipped(&self, requirement: &Requirement, depth: u32, nodes: &mut Vec<Node>) {
+        nodes.push(Node { depth, words: self.in_words(requirement), state: State::Skipped });
+        for part in requirement.parts() {
+            self.skipped(part, depth + 1, nodes);
+        }
     }
 
     /// Judge each signature on its own, against every requirement that asks for signatures.
@@ -151,30 +228,27 @@ impl Engine {
             Ok(lookup) => Explanation {
                 scope: lookup.scope,
                 candidates: lookup.candidates,
-                requirements: lookup
-                    .requirements
-                    .iter()
-                    .map(|r| explained(self.in_words(r)))
-                    .collect(),
+                requirements: self.explained(lookup.requirements, 0),
             },
             Err(error) => Explanation {
                 scope: policy::DEFAULT_SCOPE.to_owned(),
                 candidates: Vec::new(),
-                requirements: vec![explained(error.to_string())],
+                requirements: vec![Explained { depth: 0, words: error.to_string() }],
             },
         }
     }
 
-    /// Whether a requirement holds; the claim that it rests on, if it asks for a signature.
+    /// Whether a requirement without parts holds; the claims that it rests on, if it asks for a signature.
     fn judge(
         &self,
         place: u32,
         requirement: &Requirement,
         image: &Image<'_>,
-    ) -> Result<Option<Claim>, Failure> {
+        all: bool,
+    ) -> Result<Vec<Claim>, Failure> {
         let denied = |code, message, hint| Err(Failure::deny(code, Some(place), message, hint));
         match requirement {
-            Requirement::InsecureAcceptAnything => Ok(None),
+            Requirement::InsecureAcceptAnything => Ok(Vec::new()),
             Requirement::Reject => denied(
                 "rejected-by-policy",
                 format!("Running image {} is rejected by policy.", image.subject.name),
@@ -190,18 +264,25 @@ impl Engine {
                 "sigstoreSigned cannot be evaluated by this version".to_owned(),
                 "use signedBy for images that this version should accept",
             ),
-            Requirement::SignedBy(signed_by) => self.signed_by(place, signed_by, image).map(Some),
+            Requirement::SignedBy(signed_by) => self.signed_by(place, signed_by, image, all),
+            Requirement::AnyOf(_) | Requirement::AtLeast(_) | Requirement::Rule(_) => denied(
+                "evaluation-failed",
+                "a requirement that is made of others was taken for one that is not".to_owned(),
+                "this is a fault of the engine: please report it",
+            ),
         }
     }
 
-    /// `signedBy`: one of the signatures has to be good.
+    /// `signedBy`: one of the signatures has to be good. The claim of the first that is; with `all`, those of all
+    /// that are.
     fn signed_by(
         &self,
         place: u32,
         signed_by: &SignedBy,
         image: &Image<'_>,
-    ) -> Result<Claim, Failure> {
-        let messages = simple_signatures(&image.evidence.signatures, place)?;
+        all: bool,
+    ) -> Result<Vec<Claim>, Failure> {
+        let messages = simple_signatures(image.signatures, place)?;
         if messages.is_empty() {
             return Err(Failure::deny(
                 "signature-missing",
@@ -211,12 +292,16 @@ impl Engine {
             ));
         }
         let trusted = self.keys.of(signed_by).map_err(|fault| fault.failure(place))?;
-        let mut reasons = Vec::new();
+        let (mut claims, mut reasons) = (Vec::new(), Vec::new());
         for message in &messages {
             match accepted(place, signed_by, trusted, message, image) {
-                Ok(claim) => return Ok(claim),
+                Ok(claim) if all => claims.push(claim),
+                Ok(claim) => return Ok(vec![claim]),
                 Err(reason) => reasons.push(reason),
             }
+        }
+        if !claims.is_empty() {
+            return Ok(claims);
         }
         Err(Failure { outcome: Outcome::Deny, reason: summary(place, reasons) })
     }
@@ -254,7 +339,10 @@ impl Engine {
                 return finding;
             }
         };
-        for (place, requirement) in (0..).zip(requirements) {
+        let parts = (0..).zip(requirements).flat_map(|(place, requirement)| {
+            requirement.all().into_iter().map(move |part| (place, part))
+        });
+        for (place, requirement) in parts {
             let Requirement::SignedBy(signed_by) = requirement else { continue };
             let judged = match self.keys.of(signed_by) {
                 Ok(trusted) => accepted(place, signed_by, trusted, message, image),
@@ -268,8 +356,26 @@ impl Engine {
         finding
     }
 
+    fn explained(&self, requirements: &[Requirement], depth: u32) -> Vec<Explained> {
+        let explain = |requirement: &Requirement| {
+            let own = Explained { depth, words: self.in_words(requirement) };
+            let parts = self.explained(requirement.parts(), depth + 1);
+            std::iter::once(own).chain(parts)
+        };
+        requirements.iter().flat_map(explain).collect()
+    }
+
     fn in_words(&self, requirement: &Requirement) -> String {
         match requirement {
+            Requirement::AnyOf(_) => "anyOf: one of these has to hold".to_owned(),
+            Requirement::AtLeast(AtLeast { count, .. }) => {
+                let signers = if *count == 1 { "signer" } else { "distinct signers" };
+                format!("atLeast: {count} {signers} behind those of these that hold")
+            }
+            Requirement::Rule(rule) => match self.policy.rules().get(*rule as usize) {
+                Some(rule) => in_words(rule),
+                None => "rule: unknown".to_owned(),
+            },
             Requirement::InsecureAcceptAnything => {
                 "insecureAcceptAnything: holds for every image, signed or not".to_owned()
             }
@@ -292,14 +398,29 @@ impl Engine {
     }
 }
 
-fn explained(words: String) -> Explained {
-    Explained { depth: 0, words }
+/// What is known of a requirement before any rule has answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Known {
+    Failed,
+    Held,
+    /// A rule or a count decides.
+    Open,
+}
+
+impl Known {
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Held, _) | (_, Self::Held) => Self::Held,
+            (Self::Open, _) | (_, Self::Open) => Self::Open,
+            (Self::Failed, Self::Failed) => Self::Failed,
+        }
+    }
 }
 
 /// What a verdict is about, its parts read once.
 struct Image<'a> {
     subject: &'a Subject,
-    evidence: &'a Evidence,
+    signatures: &'a [Signature],
     reference: Option<Reference>,
     digest: Digest,
     now: u64,
@@ -342,7 +463,7 @@ impl<'a> Image<'a> {
                 ));
             }
         }
-        Ok(Self { subject, evidence, reference, digest, now })
+        Ok(Self { subject, signatures: &evidence.signatures, reference, digest, now })
     }
 }
 
@@ -550,19 +671,45 @@ impl Failure {
     }
 }
 
-/// Whether a requirement fails for every image, whatever its signatures are.
 /// The requirements that are looked at: none that stands behind one that always fails.
 fn reached(requirements: &[Requirement]) -> impl Iterator<Item = &Requirement> {
     requirements.iter().take_while(|requirement| !always_fails(requirement))
 }
 
+/// Whether a requirement fails for every image, whatever its signatures are.
 fn always_fails(requirement: &Requirement) -> bool {
     match requirement {
         Requirement::Reject
         | Requirement::SignedBaseLayer { .. }
         | Requirement::SigstoreSigned(_) => true,
-        Requirement::InsecureAcceptAnything | Requirement::SignedBy(_) => false,
+        Requirement::InsecureAcceptAnything | Requirement::Rule(_) | Requirement::SignedBy(_) => {
+            false
+        }
+        Requirement::AnyOf(parts) => parts.iter().all(always_fails),
+        // What accepts anything is no signer.
+        Requirement::AtLeast(AtLeast { requirements, .. }) => requirements
+            .iter()
+            .all(|part| always_fails(part) || matches!(part, Requirement::InsecureAcceptAnything)),
     }
+}
+
+/// A rule as explanations name it.
+fn in_words(rule: &RuleUse) -> String {
+    let granted: Vec<&str> = rule.capabilities.iter().map(|granted| granted.name()).collect();
+    let granted = match granted.as_slice() {
+        [] => String::new(),
+        names => format!(", which may use {}", names.join(", ")),
+    };
+    format!("rule: {} with {}{granted}", rule.module, shown(&rule.settings))
+}
+
+/// Settings as far as they fit a line.
+fn shown(settings: &str) -> String {
+    if settings.chars().count() <= MAX_SETTINGS_SHOWN {
+        return settings.to_owned();
+    }
+    let shown: String = settings.chars().take(MAX_SETTINGS_SHOWN).collect();
+    format!("{shown}…")
 }
 
 /// The OpenPGP messages among all signatures. One that is of no known format spoils all of them: it may be
@@ -676,7 +823,7 @@ fn accepted(
         creator: payload.creator,
         valid_until: verified.valid_until,
         requirement: place,
-        material: Vec::new(),
+        material: verified.material,
     })
 }
 
@@ -732,6 +879,12 @@ fn key_problem(material: &Material, files: &[KeyFile]) -> Option<KeyProblem> {
         hint: Some(fault.hint().to_owned()),
     })
 }
+
+/// What verdicts about modules have in the place of a scope.
+const RULES_SCOPE: &str = "rulesFrom";
+
+/// Most characters of a rule's settings in an explanation: two lines of a terminal.
+const MAX_SETTINGS_SHOWN: usize = 160;
 
 /// As many fingerprints as fit three lines of a terminal.
 const MAX_FINGERPRINTS_SHOWN: usize = 4;

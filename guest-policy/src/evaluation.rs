@@ -284,7 +284,10 @@ impl Walk<'_> {
         let short = Reason {
             code: "signers-too-few".to_owned(),
             requirement: None,
-            message: format!("{count} distinct signers are required, and there are {found}"),
+            message: format!(
+                "{count} distinct signers are required, and there {} {found}",
+                if found == 1 { "is" } else { "are" }
+            ),
             hint: Some(
                 "one key counts once, however often and under whatever name it signed".to_owned(),
             ),

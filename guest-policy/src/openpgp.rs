@@ -36,6 +36,8 @@ pub(crate) struct Verified {
     pub(crate) signed_at: u64,
     /// The earliest expiry among signature, key and primary key.
     pub(crate) valid_until: Option<u64>,
+    /// Names of the primary key's and of the signing key's numbers.
+    pub(crate) material: Vec<String>,
 }
 
 /// Verify a signed message at the time `now` in seconds since 1970-01-01 UTC. `candidates` are the trusted keys with
@@ -55,7 +57,7 @@ where
 
     let mut last = None;
     for id in issuers(signature) {
-        for Candidate { cert, key: place, ready } in candidates(id) {
+        for Candidate { cert, key: place, ready, material } in candidates(id) {
             let Some(key) = cert.keys().nth(place) else { continue };
             if let Some(fault) = profile::unsupported_key(key.key().mpis()) {
                 let key = hexadecimal(&key.key().fingerprint());
@@ -78,6 +80,7 @@ where
                 signing_key: hexadecimal(&key.key().fingerprint()),
                 signed_at: signature.signature_creation_time().map_or(0, profile::seconds),
                 valid_until,
+                material: material.to_vec(),
                 content: message.content,
             });
         }

@@ -11,13 +11,15 @@ mod requirement;
 
 pub use identity::{IdentityMatch, InvalidPrefix, Prefix};
 pub use requirement::{
-    Fulcio, KeySource, KeyType, Material, Pki, Requirement, SignedBy, SigstoreSigned, SigstoreTrust,
+    AtLeast, Fulcio, KeySource, KeyType, Material, Pki, Requirement, SignedBy, SigstoreSigned,
+    SigstoreTrust,
 };
 
 use std::collections::BTreeMap;
 
 use crate::image::Subject;
 use crate::reference::{Reference, ReferenceError};
+use crate::rule::RuleUse;
 use crate::scope;
 use crate::verdict::{Candidate, Mistake};
 
@@ -30,6 +32,8 @@ pub struct Policy {
     default: Vec<Requirement>,
     transports: BTreeMap<String, Scopes>,
     key_paths: Vec<String>,
+    rules: Vec<RuleUse>,
+    rules_from: Option<Vec<Requirement>>,
 }
 
 impl Policy {
@@ -64,9 +68,21 @@ impl Policy {
         Ok(Lookup { scope, requirements, candidates })
     }
 
-    /// Every requirement of the document.
+    /// Every requirement of the document, the parts of others included.
     pub(crate) fn requirements(&self) -> impl Iterator<Item = &Requirement> {
-        self.default.iter().chain(self.transports.values().flat_map(BTreeMap::values).flatten())
+        let scopes = self.transports.values().flat_map(BTreeMap::values).flatten();
+        let lists = self.default.iter().chain(scopes).chain(self.rules_from.iter().flatten());
+        lists.flat_map(Requirement::all)
+    }
+
+    /// The rules that the document names: each distinct one once, in order of appearance.
+    pub fn rules(&self) -> &[RuleUse] {
+        &self.rules
+    }
+
+    /// What the signatures of a rule's module have to satisfy, if the document says: `rulesFrom`.
+    pub fn rules_from(&self) -> Option<&[Requirement]> {
+        self.rules_from.as_deref()
     }
 
     /// The key files of all `signedBy` requirements, in order of appearance and without repetition.

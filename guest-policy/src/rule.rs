@@ -88,6 +88,15 @@ pub struct RuleBudget {
     pub output_kib: Option<u32>,
 }
 
+/// Longest time of one evaluation that a policy may grant, in milliseconds: webhooks wait ten seconds.
+pub const MAX_RULE_DEADLINE_MILLISECONDS: u32 = 10_000;
+
+/// Most memory that a policy may grant, in MiB: an interpreter of Python needs a good part of it.
+pub const MAX_RULE_MEMORY_MIB: u32 = 256;
+
+/// Largest answer that a policy may grant, in KiB: more than any API server passes on.
+pub const MAX_RULE_OUTPUT_KIB: u32 = 1024;
+
 /// The rules of a policy document.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RuleUses {

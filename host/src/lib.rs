@@ -9,6 +9,7 @@
 //! fetch (indexes, tokens, configuration).
 
 pub mod admission;
+pub mod artifact;
 pub mod decide;
 pub mod engine;
 pub mod evidence;

@@ -20,6 +20,7 @@ mod credentials;
 mod keyring;
 mod limits;
 mod throttle;
+mod upload;
 
 pub(crate) use client::shown;
 pub use client::{Client, Manifest};
@@ -56,6 +57,8 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// Longest time for one operation, with its redirects, tokens and retries.
     pub deadline: Duration,
+    /// Longest time for one upload, with all that belongs to it.
+    pub upload_deadline: Duration,
     /// Pause before the first retry when the server names none; it doubles.
     pub retry_pause: Duration,
     /// Most requests to one host, on average; as many as there are if it is absent. With it, a host that
@@ -90,6 +93,7 @@ impl Settings {
             connect_timeout: limits::CONNECT_TIMEOUT,
             read_timeout: limits::READ_TIMEOUT,
             deadline: limits::DEADLINE,
+            upload_deadline: limits::UPLOAD_DEADLINE,
             retry_pause: limits::RETRY_PAUSE,
             requests_per_second: None,
             burst: 1,
@@ -122,6 +126,18 @@ impl<S: AsRef<str>> FromIterator<S> for Insecure {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
+    /// The bytes of a blob are not those that were asked for.
+    #[error(
+        "{host} sent a blob with digest {found} in place of {expected}; do not use it before you know why"
+    )]
+    Blob {
+        /// Who sent it.
+        host: String,
+        /// What was asked for.
+        expected: Digest,
+        /// What the bytes have.
+        found: Digest,
+    },
     /// A certificate of certs.d cannot be used.
     #[error("cannot use certificates of {path}: {fault}; see containers-certs.d(5)")]
     Certificates {
@@ -194,6 +210,18 @@ pub enum RegistryError {
         /// What the server said.
         detail: String,
     },
+    /// What was uploaded is not what the registry says that it has.
+    #[error(
+        "{host} says that it stored {said}, but was sent {sent}; do not use it before you know why"
+    )]
+    Stored {
+        /// Who was sent it.
+        host: String,
+        /// The digest of what was sent.
+        sent: Digest,
+        /// What the registry says.
+        said: Digest,
+    },
     /// The host wants to be left alone, or its budget of requests is used up.
     #[error(
         "{host} is not asked at this moment, since it was asked too often; it will be again in {} s: wait, or use \
@@ -252,6 +280,8 @@ fn said(detail: &str) -> String {
 
 fn advice(status: u16) -> &'static str {
     match status {
+        405 => "; it takes no uploads there",
+        413 => "; it takes nothing so large",
         429 => "; too many requests were made: wait, or use credentials with a higher limit",
         500..=599 => "; the server failed: try again later",
         _ => "",

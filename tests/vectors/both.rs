@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use countersign::engine::{Budget, DEFAULT_DEADLINE, Engine, LoadError, Policy};
+use countersign::evaluation::Evaluation;
 use countersign::verdict::{Finding, Mistake, Verdict};
 use countersign::vocabulary::{Evidence, KeyFile, Subject};
 use serde::Serialize;
@@ -47,6 +48,23 @@ impl Both {
         let budget = Budget::default();
         let native = self.native.evaluate(subject, evidence, now);
         match in_time(|| self.sandboxed.evaluate(subject, evidence, now, &budget)) {
+            Ok(sandboxed) => {
+                assert_eq!(bytes(&native), bytes(&sandboxed), "native is left, sandbox right");
+                sandboxed
+            }
+            Err(error) => failed(&error),
+        }
+    }
+
+    pub(crate) fn evaluation(
+        &self,
+        subject: &Subject,
+        evidence: &Evidence,
+        now: u64,
+    ) -> Evaluation {
+        let budget = Budget::default();
+        let native = self.native.evaluation(subject, evidence, now);
+        match in_time(|| self.sandboxed.evaluation(subject, evidence, now, &budget)) {
             Ok(sandboxed) => {
                 assert_eq!(bytes(&native), bytes(&sandboxed), "native is left, sandbox right");
                 sandboxed

@@ -1,11 +1,15 @@
 //! Trusted keys: what a `keyPath`, one of `keyPaths` or `keyData` holds.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Read;
 
 use sequoia_openpgp::armor::{Kind, Reader, ReaderMode};
 use sequoia_openpgp::cert::prelude::*;
+use sequoia_openpgp::crypto::mpi::PublicKey;
 use sequoia_openpgp::parse::Parse;
+use sequoia_openpgp::types::Curve;
+use sha2::{Digest as _, Sha256};
 
 use super::message::{Packets, key_id};
 use super::ready::Ready;
@@ -19,6 +23,52 @@ pub(crate) struct Keyring {
     index: BTreeMap<[u8; 8], Vec<Place>>,
 }
 
+/// The name of a key's numbers: SHA-256, in hexadecimal, over its kind and the numbers, each with its length
+/// before it. Whatever certificate carries them, and whatever it says of them, the numbers have this name.
+fn material(key: &PublicKey) -> String {
+    let mut hash = Sha256::new();
+    let mut add = |part: &[u8]| {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    };
+    match key {
+        PublicKey::RSA { e, n } => {
+            add(b"rsa");
+            add(n.value());
+            add(e.value());
+        }
+        PublicKey::Ed25519 { a } => {
+            add(b"ed25519");
+            add(a);
+        }
+        PublicKey::EdDSA { curve, q } => match q.decode_point(curve) {
+            // Its first form in OpenPGP, of the same numbers.
+            Ok((point, _)) if *curve == Curve::Ed25519 => {
+                add(b"ed25519");
+                add(point);
+            }
+            _ => {
+                add(b"eddsa");
+                add(curve.oid());
+                add(q.value());
+            }
+        },
+        PublicKey::ECDSA { curve, q } => {
+            add(b"ecdsa");
+            add(curve.oid());
+            add(q.value());
+        }
+        other => {
+            add(b"other");
+            add(format!("{other:?}").as_bytes());
+        }
+    }
+    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 /// Where a key is.
 #[derive(Debug)]
 struct Place {
@@ -26,6 +76,7 @@ struct Place {
     /// Which of the certificate's keys.
     key: usize,
     ready: Option<Ready>,
+    material: Vec<String>,
 }
 
 /// A key that a signature may be by.
@@ -36,6 +87,8 @@ pub(crate) struct Candidate<'a> {
     pub(super) key: usize,
     /// The key made ready, if it is of a kind for which that helps.
     pub(super) ready: Option<&'a Ready>,
+    /// The names of the primary key's numbers and of this key's; one if they are the same.
+    pub(super) material: &'a [String],
 }
 
 impl Keyring {
@@ -88,8 +141,9 @@ impl Keyring {
     /// The keys with this identifier.
     pub(crate) fn candidates(&self, id: [u8; 8]) -> impl Iterator<Item = Candidate<'_>> {
         let places = self.index.get(&id).into_iter().flatten();
-        places.filter_map(|Place { cert, key, ready }| {
-            Some(Candidate { cert: self.certs.get(*cert)?, key: *key, ready: ready.as_ref() })
+        places.filter_map(|Place { cert, key, ready, material }| {
+            let cert = self.certs.get(*cert)?;
+            Some(Candidate { cert, key: *key, ready: ready.as_ref(), material })
         })
     }
 
@@ -122,7 +176,11 @@ impl Keyring {
             for (place, key) in cert.keys().enumerate() {
                 if let Some(id) = key_id(&key.key().fingerprint().into()) {
                     let ready = Ready::new(key.key().mpis());
-                    let place = Place { cert: self.certs.len(), key: place, ready };
+                    let primary = cert.primary_key();
+                    let mut material =
+                        vec![material(primary.key().mpis()), material(key.key().mpis())];
+                    material.dedup();
+                    let place = Place { cert: self.certs.len(), key: place, ready, material };
                     self.index.entry(id).or_default().push(place);
                 }
             }

@@ -16,9 +16,10 @@ pub(super) struct Value {
 #[derive(Debug)]
 pub(super) enum Kind {
     Array(Vec<Value>),
-    Bool,
+    Bool(bool),
     Null,
-    Number,
+    /// As it is written.
+    Number(String),
     Object(Vec<Member>),
     String(String),
 }
@@ -31,14 +32,59 @@ pub(super) struct Member {
     pub(super) value: Value,
 }
 
+impl Value {
+    /// The value as JSON without insignificant space: numbers as they were written, members in their order.
+    pub(super) fn compact(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text);
+        text
+    }
+
+    fn write(&self, to: &mut String) {
+        let join = |to: &mut String, count: &mut usize| {
+            if *count > 0 {
+                to.push(',');
+            }
+            *count += 1;
+        };
+        let mut count = 0;
+        match &self.kind {
+            Kind::Array(items) => {
+                to.push('[');
+                for item in items {
+                    join(to, &mut count);
+                    item.write(to);
+                }
+                to.push(']');
+            }
+            Kind::Bool(value) => to.push_str(if *value { "true" } else { "false" }),
+            Kind::Null => to.push_str("null"),
+            Kind::Number(digits) => to.push_str(digits),
+            Kind::Object(members) => {
+                to.push('{');
+                for member in members {
+                    join(to, &mut count);
+                    to.push_str(&serde_json::Value::from(member.key.as_str()).to_string());
+                    to.push(':');
+                    member.value.write(to);
+                }
+                to.push('}');
+            }
+            Kind::String(string) => {
+                to.push_str(&serde_json::Value::from(string.as_str()).to_string());
+            }
+        }
+    }
+}
+
 /// With its article, as messages tell what was found.
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Array(_) => "an array",
-            Self::Bool => "a boolean",
+            Self::Bool(_) => "a boolean",
             Self::Null => "null",
-            Self::Number => "a number",
+            Self::Number(_) => "a number",
             Self::Object(_) => "an object",
             Self::String(_) => "a string",
         })
@@ -103,8 +149,8 @@ impl<'a> Reader<'a> {
             Some(b'[') => Kind::Array(self.list(b']', |reader| reader.value(depth - 1))?),
             Some(b'"') => Kind::String(self.string()?),
             Some(b'-' | b'0'..=b'9') => self.number()?,
-            Some(b't') => self.literal("true", Kind::Bool)?,
-            Some(b'f') => self.literal("false", Kind::Bool)?,
+            Some(b't') => self.literal("true", Kind::Bool(true))?,
+            Some(b'f') => self.literal("false", Kind::Bool(false))?,
             Some(b'n') => self.literal("null", Kind::Null)?,
             _ => return Err(self.expected("a value")),
         };
@@ -217,6 +263,7 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self) -> Result<Kind, SyntaxError> {
+        let start = self.at;
         if self.peek() == Some(b'-') {
             self.at += 1;
         }
@@ -236,7 +283,7 @@ impl<'a> Reader<'a> {
             }
             self.digits()?;
         }
-        Ok(Kind::Number)
+        Ok(Kind::Number(self.text[start..self.at].to_owned()))
     }
 
     fn digits(&mut self) -> Result<(), SyntaxError> {
@@ -313,6 +360,16 @@ mod tests {
     fn decodes_escapes() {
         let value = parse(r#""\"\\\/\b\f\n\r\té\ud83d\ude00 é""#.as_bytes()).expect("JSON");
         assert!(matches!(value.kind, Kind::String(s) if s == "\"\\/\u{8}\u{c}\n\r\té😀 é"));
+    }
+
+    #[test]
+    fn compact_form_says_the_same() {
+        let text =
+            r#" { "b" : [1.50, -0, 1E+9, true , false, null], "a\n\u00e9" : { } , "c": "\"/" } "#;
+        let value = parse(text.as_bytes()).expect("JSON");
+        let compact = r#"{"b":[1.50,-0,1E+9,true,false,null],"a\né":{},"c":"\"/"}"#;
+        assert_eq!(value.compact(), compact);
+        assert_eq!(parse(compact.as_bytes()).expect("JSON").compact(), compact);
     }
 
     #[test]

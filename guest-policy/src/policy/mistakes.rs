@@ -34,7 +34,7 @@ impl<'a> Place<'a> {
     }
 
     /// JSONPath (RFC 9535): `$.transports.docker["example.com"][0].keyPath`.
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         let mut path = self.above.map(Place::path).unwrap_or_default();
         match self.step {
             Step::Index(index) => {
@@ -89,6 +89,11 @@ impl Mistakes {
     ) {
         let mistake = self.mistake(Severity::Warning, place, code, message.into(), hint);
         keep(&mut self.warnings, mistake);
+    }
+
+    /// How many errors were told.
+    pub(super) fn count(&self) -> usize {
+        self.errors.len()
     }
 
     /// Errors and warnings, each in order of appearance.

@@ -18,6 +18,21 @@ pub enum Requirement {
     SignedBy(SignedBy),
     /// Holds if a sigstore signature vouches for the image.
     SigstoreSigned(SigstoreSigned),
+    /// Holds if the rule allows the image: its number in [`super::Policy::rules`].
+    Rule(u32),
+    /// Holds if one of the parts does. Never empty.
+    AnyOf(Vec<Requirement>),
+    /// Holds if so many distinct signers are behind the parts that hold.
+    AtLeast(AtLeast),
+}
+
+/// The requirement `atLeast`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AtLeast {
+    /// At least 1.
+    pub count: u32,
+    /// Never empty.
+    pub requirements: Vec<Requirement>,
 }
 
 /// The requirement `signedBy`.
@@ -130,5 +145,37 @@ impl Requirement {
     /// Whether an evaluation of this requirement looks at signatures.
     pub fn needs_signatures(&self) -> bool {
         matches!(self, Self::SignedBy(_) | Self::SigstoreSigned(_))
+            || self.parts().iter().any(Self::needs_signatures)
+    }
+
+    /// The requirements that this one is made of; none for most.
+    pub fn parts(&self) -> &[Self] {
+        match self {
+            Self::AnyOf(parts) => parts,
+            Self::AtLeast(AtLeast { requirements, .. }) => requirements,
+            _ => &[],
+        }
+    }
+
+    /// This requirement and all its parts, each before its own.
+    pub(crate) fn all(&self) -> Vec<&Self> {
+        let mut all = vec![self];
+        all.extend(self.parts().iter().flat_map(Self::all));
+        all
+    }
+
+    /// Whether signers are counted, or told to a rule: then all that signed have to be found.
+    pub(crate) fn wants_all_signers(&self) -> bool {
+        matches!(self, Self::AtLeast(_) | Self::Rule(_))
+            || self.parts().iter().any(Self::wants_all_signers)
+    }
+
+    /// Whether the requirement holds for every image, signed or not.
+    pub(crate) fn is_open(&self) -> bool {
+        match self {
+            Self::InsecureAcceptAnything => true,
+            Self::AnyOf(parts) => parts.iter().any(Self::is_open),
+            _ => false,
+        }
     }
 }

@@ -250,6 +250,8 @@ fn requirement(requirement: &Requirement) -> Value {
     match requirement {
         Requirement::InsecureAcceptAnything => json!({"type": "insecureAcceptAnything"}),
         Requirement::Reject => json!({"type": "reject"}),
+        // The reference implementation has none of these.
+        Requirement::AnyOf(_) | Requirement::AtLeast(_) | Requirement::Rule(_) => Value::Null,
         Requirement::SignedBaseLayer { base_layer_identity } => {
             let identity = identity_match(base_layer_identity);
             json!({"type": "signedBaseLayer", "baseLayerIdentity": identity})

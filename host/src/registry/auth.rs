@@ -34,12 +34,31 @@ pub(super) struct Authorization {
     pub(super) until: Instant,
 }
 
-/// The authorizations that could answer a registry's challenges, for pulling from one repository. Each is
+/// What is to be done with a repository.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Access {
+    Pull,
+    /// Who may push has to pull, too: to know what is there.
+    Push,
+}
+
+impl Access {
+    /// As a token's scope spells it (distribution specification, "Token Scope Documentation").
+    fn actions(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "pull,push",
+        }
+    }
+}
+
+/// The authorizations that could answer a registry's challenges, for access to one repository. Each is
 /// made when those before it were refused.
 pub(super) struct Answers<'a> {
     client: &'a Client,
     registry: &'a Registry,
     repository: &'a Reference,
+    access: Access,
     way: Way,
     offers: VecDeque<Offer>,
     /// Credentials that were offered: the same in two places are offered once.
@@ -72,6 +91,7 @@ impl<'a> Answers<'a> {
         client: &'a Client,
         registry: &'a Registry,
         repository: &'a Reference,
+        access: Access,
         mut challenges: Vec<Challenge>,
     ) -> Result<Self, RegistryError> {
         let mut challenge = |scheme: &str| {
@@ -90,6 +110,7 @@ impl<'a> Answers<'a> {
             client,
             registry,
             repository,
+            access,
             way,
             offers: VecDeque::new(),
             offered: Vec::new(),
@@ -195,9 +216,7 @@ impl<'a> Answers<'a> {
         };
         let Way::Bearer { challenge, realm } = &self.way else { return Ok(None) };
         let asked = Instant::now();
-        let (client, registry, repository) = (self.client, self.registry, self.repository);
-        let token = token(client, registry, realm, challenge, repository, credentials, &self.hint);
-        match token.await {
+        match self.token(realm, challenge, credentials).await {
             Ok(Token { content, good_for }) => {
                 let until = asked + good_for.min(AUTHORIZED_FOR).saturating_sub(TOKEN_MARGIN);
                 let header = header("Bearer", &content, realm)?;
@@ -209,6 +228,89 @@ impl<'a> Answers<'a> {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Have the token server exchange credentials, or nothing, for a token.
+    async fn token(
+        &self,
+        realm: &Url,
+        challenge: &Challenge,
+        credentials: Option<Credentials>,
+    ) -> Result<Token, RegistryError> {
+        let Self { client, registry, repository, access, hint, .. } = self;
+        let scope = format!("repository:{}:{}", repository.path(), access.actions());
+        let service = challenge.parameter("service");
+        let http = match realm.origin() == registry.base().origin() {
+            true => registry.http().clone(),
+            false => client.http(&authority(realm), None)?,
+        };
+        let mut url = realm.clone();
+        let request = match &credentials {
+            // RFC 6749 form, which only token servers of Docker's distribution understand.
+            Some(Credentials::IdentityToken(token)) => {
+                // A form is written like a query.
+                let mut form = realm.clone();
+                form.set_query(None);
+                form.query_pairs_mut()
+                    .append_pair("grant_type", "refresh_token")
+                    .append_pair("client_id", "countersign")
+                    .append_pair("service", service.unwrap_or_default())
+                    .append_pair("scope", &scope)
+                    .append_pair("refresh_token", token.expose());
+                let content_type = "application/x-www-form-urlencoded";
+                let form = form.query().unwrap_or_default().to_owned();
+                http.post(url).header(reqwest::header::CONTENT_TYPE, content_type).body(form)
+            }
+            other => {
+                if let Some(service) = service {
+                    url.query_pairs_mut().append_pair("service", service);
+                }
+                url.query_pairs_mut().append_pair("scope", &scope);
+                // A scope of another kind is one that this registry's token server cannot do without.
+                if let Some(extra) = challenge.parameter("scope")
+                    && !extra.starts_with("repository:")
+                {
+                    url.query_pairs_mut().append_pair("scope", extra);
+                }
+                let request = http.get(url);
+                match other {
+                    Some(Credentials::Password { user, password }) => {
+                        let header = header("Basic", &basic(user, password), realm)?;
+                        request.header(reqwest::header::AUTHORIZATION, header)
+                    }
+                    _ => request,
+                }
+            }
+        };
+        // A redirect is not followed: it could lead credentials away, and token servers have no need of it.
+        let response = client.send_once(realm, request).await?;
+        let status = response.status().as_u16();
+        let body = limits::read(response, MAX_TOKEN_BYTES)
+            .await
+            .map_err(|fault| fault.into_error(realm, MAX_TOKEN_BYTES))?;
+        // RFC 6749, section 5.2: a refresh token that is none is a bad request.
+        let bad_grant = status == 400 && matches!(credentials, Some(Credentials::IdentityToken(_)));
+        match status {
+            200 => {}
+            _ if bad_grant || matches!(status, 401 | 403) => {
+                return Err(RegistryError::Unauthorized {
+                    host: format!("token server {} of {}", authority(realm), registry.host()),
+                    what: repository.name(),
+                    detail: super::client::detail(&body),
+                    hint: hint.clone(),
+                });
+            }
+            _ => return Err(super::client::status_error(realm, status, &body)),
+        }
+        let malformed =
+            |fault: &str| RegistryError::Malformed { url: shown(realm), fault: fault.to_owned() };
+        let answer: TokenAnswer =
+            serde_json::from_slice(&body).map_err(|_| malformed("it is no token"))?;
+        let good_for = answer.good_for();
+        let content = answer.token.filter(|t| !t.is_empty()).or(answer.access_token);
+        let content = content.filter(|t| !t.is_empty()).map(Secret::new);
+        let content = content.ok_or_else(|| malformed("the token is empty"))?;
+        Ok(Token { content, good_for })
     }
 
     /// What to tell the user who has no credentials for whom they would be shown to.
@@ -348,90 +450,6 @@ fn belongs_to(registry: &Registry, realm: &Url) -> bool {
         TOKEN_SERVERS.iter().any(|(r, t)| *r == host && *t == realm)
     };
     realm.origin() == registry.base().origin() || (realm.scheme() == "https" && known())
-}
-
-async fn token(
-    client: &Client,
-    registry: &Registry,
-    realm: &Url,
-    challenge: &Challenge,
-    repository: &Reference,
-    credentials: Option<Credentials>,
-    hint: &str,
-) -> Result<Token, RegistryError> {
-    let scope = format!("repository:{}:pull", repository.path());
-    let service = challenge.parameter("service");
-    let http = match realm.origin() == registry.base().origin() {
-        true => registry.http().clone(),
-        false => client.http(&authority(realm), None)?,
-    };
-    let mut url = realm.clone();
-    let request = match &credentials {
-        // RFC 6749 form, which only token servers of Docker's distribution understand.
-        Some(Credentials::IdentityToken(token)) => {
-            // A form is written like a query.
-            let mut form = realm.clone();
-            form.set_query(None);
-            form.query_pairs_mut()
-                .append_pair("grant_type", "refresh_token")
-                .append_pair("client_id", "countersign")
-                .append_pair("service", service.unwrap_or_default())
-                .append_pair("scope", &scope)
-                .append_pair("refresh_token", token.expose());
-            let content_type = "application/x-www-form-urlencoded";
-            let form = form.query().unwrap_or_default().to_owned();
-            http.post(url).header(reqwest::header::CONTENT_TYPE, content_type).body(form)
-        }
-        other => {
-            if let Some(service) = service {
-                url.query_pairs_mut().append_pair("service", service);
-            }
-            url.query_pairs_mut().append_pair("scope", &scope);
-            // A scope of another kind is one that this registry's token server cannot do without.
-            if let Some(extra) = challenge.parameter("scope")
-                && !extra.starts_with("repository:")
-            {
-                url.query_pairs_mut().append_pair("scope", extra);
-            }
-            let request = http.get(url);
-            match other {
-                Some(Credentials::Password { user, password }) => {
-                    let header = header("Basic", &basic(user, password), realm)?;
-                    request.header(reqwest::header::AUTHORIZATION, header)
-                }
-                _ => request,
-            }
-        }
-    };
-    // A redirect is not followed: it could lead credentials away, and token servers have no need of it.
-    let response = client.send_once(realm, request).await?;
-    let status = response.status().as_u16();
-    let body = limits::read(response, MAX_TOKEN_BYTES)
-        .await
-        .map_err(|fault| fault.into_error(realm, MAX_TOKEN_BYTES))?;
-    // RFC 6749, section 5.2: a refresh token that is none is a bad request.
-    let bad_grant = status == 400 && matches!(credentials, Some(Credentials::IdentityToken(_)));
-    match status {
-        200 => {}
-        _ if bad_grant || matches!(status, 401 | 403) => {
-            return Err(RegistryError::Unauthorized {
-                host: format!("token server {} of {}", authority(realm), registry.host()),
-                what: repository.name(),
-                detail: super::client::detail(&body),
-                hint: hint.to_owned(),
-            });
-        }
-        _ => return Err(super::client::status_error(realm, status, &body)),
-    }
-    let malformed =
-        |fault: &str| RegistryError::Malformed { url: shown(realm), fault: fault.to_owned() };
-    let answer: TokenAnswer =
-        serde_json::from_slice(&body).map_err(|_| malformed("it is no token"))?;
-    let good_for = answer.good_for();
-    let content = answer.token.filter(|t| !t.is_empty()).or(answer.access_token);
-    let content = content.filter(|t| !t.is_empty()).map(Secret::new);
-    let content = content.ok_or_else(|| malformed("the token is empty"))?;
-    Ok(Token { content, good_for })
 }
 
 struct Token {

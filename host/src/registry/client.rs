@@ -3,18 +3,20 @@
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use guest_policy::digest::{Algorithm, Digest};
 use guest_policy::image::{MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES};
 use guest_policy::reference::{DEFAULT_DOMAIN, Reference};
+use hyper::body::Bytes;
 use moka::sync::Cache;
 use oci_client::errors::OciEnvelope;
 use reqwest::header::{self, HeaderMap, HeaderValue};
-use reqwest::{Response, Url};
+use reqwest::{Method, Response, Url};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::auth::{Answers, Authorization, Challenge};
+use super::auth::{Access, Answers, Authorization, Challenge};
 use super::certs::{self, HostCertificates};
 use super::limits::{
     self, MAX_AUTHORIZATION_BYTES, MAX_HOSTS, MAX_REDIRECTS, MAX_RETRIES, MAX_TOKEN_BYTES,
@@ -35,6 +37,7 @@ struct Inner {
     settings: Settings,
     throttle: Option<Throttle>,
     ordinary: OnceLock<reqwest::Client>,
+    ordinary_for_uploads: OnceLock<reqwest::Client>,
     with_certificates: Mutex<HashMap<String, reqwest::Client>>,
     registries: Mutex<HashMap<String, Arc<Registry>>>,
     authorizations: Cache<Purpose, Authorization>,
@@ -46,6 +49,7 @@ struct Purpose {
     keyring: Option<[u8; 32]>,
     host: String,
     path: String,
+    access: Access,
 }
 
 impl Client {
@@ -56,6 +60,7 @@ impl Client {
                 throttle: Throttle::new(&settings),
                 settings,
                 ordinary: OnceLock::new(),
+                ordinary_for_uploads: OnceLock::new(),
                 with_certificates: Mutex::default(),
                 registries: Mutex::default(),
                 authorizations: Cache::builder()
@@ -89,21 +94,11 @@ impl Client {
         };
         let url = registry.url(&format!("v2/{}/manifests/{target}", reference.path()))?;
         let what = format!("manifest {}", reference.familiar());
-        let fetch = self.get(&registry, reference, &url, &what, MAX_MANIFEST_BYTES);
+        let accept = Some(ACCEPTED_MANIFESTS);
+        let fetch = self.get(&registry, reference, &url, accept, &what, MAX_MANIFEST_BYTES);
         let (headers, content) = self.within_deadline(registry.host(), fetch).await?;
         let found = Digest::sha256(&content);
-        let announced = match headers.get("docker-content-digest") {
-            None => None,
-            Some(value) => {
-                let text = value.to_str().unwrap_or_default();
-                let digest: Digest = text.parse().map_err(|e| RegistryError::Malformed {
-                    url: shown(&url),
-                    fault: format!("header Docker-Content-Digest: {e}"),
-                })?;
-                // Digests of other algorithms are never computed, as in the reference implementation.
-                Some(digest).filter(|digest| digest.algorithm() == Algorithm::Sha256)
-            }
-        };
+        let announced = announced(&url, &headers)?;
         for expected in reference.digest().into_iter().chain(&announced) {
             if *expected != found {
                 let (host, expected) = (registry.host().to_owned(), expected.clone());
@@ -112,6 +107,29 @@ impl Client {
         }
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         Ok(Manifest { content_type: content_type.map(str::to_owned), content })
+    }
+
+    /// A blob of a repository, of at most `limit` bytes. It has this digest, which has to be of SHA-256.
+    ///
+    /// # Errors
+    ///
+    /// Every [`RegistryError`].
+    pub async fn blob(
+        &self,
+        repository: &Reference,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let registry = self.registry(repository)?;
+        let url = registry.url(&format!("v2/{}/blobs/{digest}", repository.path()))?;
+        let what = format!("blob {digest} of {}", repository.name());
+        let fetch = self.get(&registry, repository, &url, None, &what, limit);
+        let (_, content) = self.within_deadline(registry.host(), fetch).await?;
+        if digest.matches(&content) {
+            return Ok(content);
+        }
+        let (host, expected) = (registry.host().to_owned(), digest.clone());
+        Err(RegistryError::Blob { host, expected, found: Digest::sha256(&content) })
     }
 
     /// Whether the registry keeps signatures itself (`X-Registry-Supports-Signatures`).
@@ -133,7 +151,8 @@ impl Client {
         let path = format!("extensions/v2/{}/signatures/{digest}", repository.path());
         let url = registry.url(&path)?;
         let what = format!("list of signatures of {digest}");
-        let fetch = self.get(&registry, repository, &url, &what, MAX_SIGNATURE_BYTES);
+        let accept = Some(ACCEPTED_MANIFESTS);
+        let fetch = self.get(&registry, repository, &url, accept, &what, MAX_SIGNATURE_BYTES);
         let (_, content) = self.within_deadline(registry.host(), fetch).await?;
         Ok(Listed { url: shown(&url), content })
     }
@@ -149,8 +168,9 @@ impl Client {
     ) -> Result<Option<Vec<u8>>, RegistryError> {
         let host = authority(url);
         let fetch = async {
-            let http = self.http_for(url, registry)?;
-            let (response, url) = self.send(&http, registry, url, None, None).await?;
+            let http = self.http_for(url, registry, Direction::Down)?;
+            let request = Outgoing::get(None);
+            let (response, url) = self.send(&http, registry, url, &request, None).await?;
             match response.status().as_u16() {
                 200 => {
                     let body = limits::read(response, limit).await;
@@ -205,9 +225,18 @@ impl Client {
         host: &str,
         friend: Option<&str>,
     ) -> Result<reqwest::Client, RegistryError> {
+        self.http_with(host, friend, Direction::Down)
+    }
+
+    fn http_with(
+        &self,
+        host: &str,
+        friend: Option<&str>,
+        direction: Direction,
+    ) -> Result<reqwest::Client, RegistryError> {
         let is_registry = friend == Some(host);
         let friend = friend.filter(|friend| *friend != host);
-        let key = format!("{host} {} {is_registry}", friend.unwrap_or_default());
+        let key = format!("{host} {} {is_registry} {direction:?}", friend.unwrap_or_default());
         let mut known = lock(&self.inner.with_certificates);
         if let Some(http) = known.get(&key) {
             return Ok(http.clone());
@@ -224,11 +253,11 @@ impl Client {
             (None, None) => (HostCertificates::find(certs_d, host)?, None),
         };
         let http = if own.is_none() && friends.is_none() {
-            self.ordinary()?
+            self.ordinary(direction)?
         } else {
             let mut certificates = own.unwrap_or_default();
             certificates.trust(friends.unwrap_or_default());
-            self.build(host, certificates)?
+            self.build(host, certificates, direction)?
         };
         if known.len() >= MAX_HOSTS {
             known.clear();
@@ -238,10 +267,15 @@ impl Client {
     }
 
     /// The HTTP client for a URL's host, with certificates only where there is TLS.
-    fn http_for(&self, url: &Url, friend: Option<&str>) -> Result<reqwest::Client, RegistryError> {
+    fn http_for(
+        &self,
+        url: &Url,
+        friend: Option<&str>,
+        direction: Direction,
+    ) -> Result<reqwest::Client, RegistryError> {
         match url.scheme() {
-            "https" => self.http(&authority(url), friend),
-            _ => self.ordinary(),
+            "https" => self.http_with(&authority(url), friend, direction),
+            _ => self.ordinary(direction),
         }
     }
 
@@ -311,28 +345,37 @@ impl Client {
         sent.map_err(|e| transfer_error(url, &e))
     }
 
-    fn ordinary(&self) -> Result<reqwest::Client, RegistryError> {
-        if let Some(http) = self.inner.ordinary.get() {
+    fn ordinary(&self, direction: Direction) -> Result<reqwest::Client, RegistryError> {
+        let known = match direction {
+            Direction::Down => &self.inner.ordinary,
+            Direction::Up => &self.inner.ordinary_for_uploads,
+        };
+        if let Some(http) = known.get() {
             return Ok(http.clone());
         }
-        let http = self.build("any host", HostCertificates::default())?;
-        Ok(self.inner.ordinary.get_or_init(|| http).clone())
+        let http = self.build("any host", HostCertificates::default(), direction)?;
+        Ok(known.get_or_init(|| http).clone())
     }
 
     fn build(
         &self,
         host: &str,
         certificates: HostCertificates,
+        direction: Direction,
     ) -> Result<reqwest::Client, RegistryError> {
         let builder = match self.settings().environment_proxies {
             true => reqwest::Client::builder(),
             false => reqwest::Client::builder().no_proxy(),
         };
+        let builder = match direction {
+            Direction::Down => builder.read_timeout(self.settings().read_timeout),
+            // The server is silent for as long as it takes to send.
+            Direction::Up => builder,
+        };
         builder
             .tls_backend_preconfigured(certs::tls(host, certificates)?)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(self.settings().connect_timeout)
-            .read_timeout(self.settings().read_timeout)
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| RegistryError::Unreachable {
@@ -341,7 +384,7 @@ impl Client {
             })
     }
 
-    fn registry(&self, reference: &Reference) -> Result<Arc<Registry>, RegistryError> {
+    pub(super) fn registry(&self, reference: &Reference) -> Result<Arc<Registry>, RegistryError> {
         let host = reference.domain();
         let mut known = lock(&self.inner.registries);
         if let Some(registry) = known.get(host) {
@@ -355,7 +398,8 @@ impl Client {
             host: host.to_owned(),
             fault: format!("not the name of a host: {e}"),
         })?;
-        let http = if plain { self.ordinary()? } else { self.http(host, Some(host))? };
+        let http =
+            if plain { self.ordinary(Direction::Down)? } else { self.http(host, Some(host))? };
         let registry =
             Arc::new(Registry { host: host.to_owned(), base, http, extension: OnceCell::new() });
         if known.len() >= MAX_HOSTS {
@@ -378,7 +422,8 @@ impl Client {
     async fn extension(&self, registry: &Registry) -> Result<bool, RegistryError> {
         let ask = async || {
             let url = registry.url("v2/")?;
-            let sent = self.send(&registry.http, Some(&registry.host), &url, None, None);
+            let request = Outgoing::get(None);
+            let sent = self.send(&registry.http, Some(&registry.host), &url, &request, None);
             let (response, url) = sent.await?;
             match response.status().as_u16() {
                 200 | 401 => {
@@ -398,56 +443,73 @@ impl Client {
         self.within_deadline(registry.host(), answer).await.copied()
     }
 
-    /// GET from a registry, authenticating only when it asks for that. An authorization that was good
-    /// once is used again until it ends or is refused; then a new one is got, once.
+    /// GET from a registry: its headers and a body of at most `limit` bytes, if it answers 200.
     async fn get(
         &self,
         registry: &Registry,
         repository: &Reference,
         url: &Url,
+        accept: Option<&'static str>,
         what: &str,
         limit: usize,
     ) -> Result<(HeaderMap, Vec<u8>), RegistryError> {
+        let request = Outgoing::get(accept);
+        let asked = self.ask(registry, repository, Access::Pull, url, &request, what);
+        let (response, last) = asked.await?;
+        if response.status().as_u16() != 200 {
+            return Err(failure(registry, response, &last, what).await);
+        }
+        let headers = response.headers().clone();
+        let body = limits::read(response, limit).await;
+        Ok((headers, body.map_err(|fault| fault.into_error(&last, limit))?))
+    }
+
+    /// Ask a registry, authenticating only when it wants that. An authorization that was good once is used
+    /// again until it ends or is refused; then a new one is got, once. The answer, with the URL that gave it, is
+    /// any but 401 and 403.
+    ///
+    /// `url` may lead to another host, if the registry said so. That gets no authorization.
+    pub(super) async fn ask(
+        &self,
+        registry: &Registry,
+        repository: &Reference,
+        access: Access,
+        url: &Url,
+        request: &Outgoing<'_>,
+        what: &str,
+    ) -> Result<(Response, Url), RegistryError> {
         let known = &self.inner.authorizations;
         let purpose = Purpose {
             keyring: self.keyring().map(|keyring| *keyring.id()),
             host: registry.host.clone(),
             path: repository.path().to_owned(),
+            access,
+        };
+        let friend = Some(registry.host.as_str());
+        let at_home = url.origin() == registry.base.origin();
+        let http = match request.direction() {
+            Direction::Down if at_home => registry.http.clone(),
+            direction => self.http_for(url, friend, direction)?,
         };
         let usable = |authorization: &Authorization| authorization.until > Instant::now();
-        let mut authorization = known.get(&purpose).filter(usable);
+        let mut authorization = known.get(&purpose).filter(usable).filter(|_| at_home);
         let mut answers: Option<Answers<'_>> = None;
         loop {
-            let (accept, friend) = (Some(ACCEPTED_MANIFESTS), Some(registry.host.as_str()));
             let header = authorization.as_ref().map(|authorization| &authorization.header);
-            let (response, last) = self.send(&registry.http, friend, url, accept, header).await?;
+            let (response, last) = self.send(&http, friend, url, request, header).await?;
             let status = response.status().as_u16();
-            let redirected = last.origin() != registry.base.origin();
-            // A challenge of another host, to which a redirect led, is not answered.
-            let refuses = matches!(status, 401 | 403) && !redirected;
-            if !refuses {
+            if !matches!(status, 401 | 403) {
                 if answers.is_some()
                     && let Some(good) = authorization
                 {
                     known.insert(purpose, good);
                 }
-                if status == 200 {
-                    let headers = response.headers().clone();
-                    let body = limits::read(response, limit).await;
-                    let body = body.map_err(|fault| fault.into_error(&last, limit))?;
-                    return Ok((headers, body));
-                }
+                return Ok((response, last));
+            }
+            // A challenge of another host, to which the registry led, is not answered.
+            if !at_home || last.origin() != registry.base.origin() {
                 let body = limits::read(response, MAX_TOKEN_BYTES).await.unwrap_or_default();
-                let host = if redirected { authority(&last) } else { registry.host.clone() };
-                return Err(match status {
-                    401 | 403 => refused(&host, what, &body, None),
-                    404 => RegistryError::NotFound {
-                        host,
-                        what: what.to_owned(),
-                        detail: detail(&body),
-                    },
-                    _ => status_error(&last, status, &body),
-                });
+                return Err(refused(&authority(&last), what, &body, access, None));
             }
             let values = response.headers().get_all(header::WWW_AUTHENTICATE);
             let values = values.iter().filter_map(|value| value.to_str().ok());
@@ -456,7 +518,7 @@ impl Client {
             let answers = match &mut answers {
                 Some(answers) => {
                     let body = limits::read(response, MAX_TOKEN_BYTES).await.unwrap_or_default();
-                    answers.refused(|hint| refused(host, what, &body, Some(hint)));
+                    answers.refused(|hint| refused(host, what, &body, access, Some(hint)));
                     answers
                 }
                 none => {
@@ -468,41 +530,40 @@ impl Client {
                         }
                     } else if status == 403 {
                         let body = limits::read(response, MAX_TOKEN_BYTES).await;
-                        return Err(refused(host, what, &body.unwrap_or_default(), None));
+                        return Err(refused(host, what, &body.unwrap_or_default(), access, None));
                     }
-                    none.insert(Answers::to(self, registry, repository, challenges)?)
+                    none.insert(Answers::to(self, registry, repository, access, challenges)?)
                 }
             };
             match answers.next().await? {
                 Some(next) => authorization = Some(next),
-                None => return Err(answers.error(|hint| refused(host, what, &[], Some(hint)))),
+                None => {
+                    return Err(answers.error(|hint| refused(host, what, &[], access, Some(hint))));
+                }
             }
         }
     }
 
-    /// GET with redirects. `first` and `authorization` are for the first host only; authorities of
+    /// Send with redirects. `first` and `authorization` are for the first host only; authorities of
     /// `friend` are trusted for every host. Also gives the URL that answered.
     async fn send(
         &self,
         first: &reqwest::Client,
         friend: Option<&str>,
         url: &Url,
-        accept: Option<&'static str>,
+        request: &Outgoing<'_>,
         authorization: Option<&HeaderValue>,
     ) -> Result<(Response, Url), RegistryError> {
         let mut current = url.clone();
         let mut http = first.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = http.get(current.clone());
-            if let Some(accept) = accept {
-                request = request.header(header::ACCEPT, accept);
-            }
+            let mut sent = request.to(&http, &current);
             if let Some(authorization) = authorization
                 && current.origin() == url.origin()
             {
-                request = request.header(header::AUTHORIZATION, authorization);
+                sent = sent.header(header::AUTHORIZATION, authorization);
             }
-            let response = self.send_once(&current, request).await?;
+            let response = self.send_once(&current, sent).await?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok((response, current));
             }
@@ -516,12 +577,18 @@ impl Client {
                 return Err(refused("nowhere", "there is no header Location".to_owned()));
             };
             let next = current.join(location).map_err(|e| refused(location, e.to_string()))?;
+            if request.direction() == Direction::Up
+                && matches!(response.status().as_u16(), 301..=303)
+            {
+                let fault = "what is sent would not be sent there (status 307 and 308 mean that)";
+                return Err(refused(&shown(&next), fault.to_owned()));
+            }
             if next.origin() != current.origin() {
                 self.check_scheme(&next).map_err(|fault| refused(&shown(&next), fault))?;
             }
             http = match next.origin() == url.origin() {
                 true => first.clone(),
-                false => self.http_for(&next, friend)?,
+                false => self.http_for(&next, friend, request.direction())?,
             };
             current = next;
         }
@@ -538,7 +605,15 @@ impl Client {
         host: &str,
         operation: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let after = self.settings().deadline;
+        Self::within(self.settings().deadline, host, operation).await
+    }
+
+    /// Give an operation with `host` up after this time.
+    pub(super) async fn within<T, E: From<RegistryError>>(
+        after: Duration,
+        host: &str,
+        operation: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         match tokio::time::timeout(after, operation).await {
             Ok(result) => result,
             Err(_) => Err(RegistryError::Deadline { host: host.to_owned(), after }.into()),
@@ -553,6 +628,60 @@ pub struct Manifest {
     pub content: Vec<u8>,
     /// As the registry calls it.
     pub content_type: Option<String>,
+}
+
+/// A request without its address and without what authorizes it, so that it can be made again.
+pub(super) struct Outgoing<'a> {
+    method: Method,
+    accept: Option<&'static str>,
+    content_type: Option<&'a str>,
+    body: Bytes,
+}
+
+/// Which way the bulk of the bytes goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Direction {
+    Down,
+    Up,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(super) fn get(accept: Option<&'static str>) -> Self {
+        Self { method: Method::GET, accept, content_type: None, body: Bytes::new() }
+    }
+
+    pub(super) fn head() -> Self {
+        Self { method: Method::HEAD, ..Self::get(None) }
+    }
+
+    pub(super) fn post() -> Self {
+        Self { method: Method::POST, ..Self::get(None) }
+    }
+
+    pub(super) fn put(content_type: &'a str, body: Bytes) -> Self {
+        Self { method: Method::PUT, content_type: Some(content_type), body, ..Self::get(None) }
+    }
+
+    fn direction(&self) -> Direction {
+        match self.method {
+            Method::GET | Method::HEAD => Direction::Down,
+            _ => Direction::Up,
+        }
+    }
+
+    fn to(&self, http: &reqwest::Client, url: &Url) -> reqwest::RequestBuilder {
+        let mut request = http.request(self.method.clone(), url.clone());
+        if let Some(accept) = self.accept {
+            request = request.header(header::ACCEPT, accept);
+        }
+        if let Some(content_type) = self.content_type {
+            request = request.header(header::CONTENT_TYPE, content_type);
+        }
+        match self.direction() {
+            Direction::Down => request,
+            Direction::Up => request.body(self.body.clone()),
+        }
+    }
 }
 
 /// The answer of a registry that keeps signatures itself.
@@ -586,7 +715,7 @@ impl Registry {
         &self.http
     }
 
-    fn url(&self, path: &str) -> Result<Url, RegistryError> {
+    pub(super) fn url(&self, path: &str) -> Result<Url, RegistryError> {
         self.base.join(path).map_err(|e| RegistryError::Malformed {
             url: format!("{}{path}", self.base),
             fault: e.to_string(),
@@ -629,13 +758,52 @@ pub(super) fn transfer_error(url: &Url, error: &reqwest::Error) -> RegistryError
 }
 
 /// 401 or 403 of `host`.
-fn refused(host: &str, what: &str, body: &[u8], hint: Option<String>) -> RegistryError {
+fn refused(
+    host: &str,
+    what: &str,
+    body: &[u8],
+    access: Access,
+    hint: Option<String>,
+) -> RegistryError {
+    let may = match access {
+        Access::Pull => "pull it",
+        Access::Push => "push there",
+    };
     RegistryError::Unauthorized {
         host: host.to_owned(),
         what: what.to_owned(),
         detail: detail(body),
-        hint: hint.unwrap_or_else(|| "check that your account may pull it".to_owned()),
+        hint: hint.unwrap_or_else(|| format!("check that your account may {may}")),
     }
+}
+
+/// What it means that a registry, or whoever it led to, did not answer as hoped.
+pub(super) async fn failure(
+    registry: &Registry,
+    response: Response,
+    last: &Url,
+    what: &str,
+) -> RegistryError {
+    let status = response.status().as_u16();
+    let body = limits::read(response, MAX_TOKEN_BYTES).await.unwrap_or_default();
+    if status != 404 {
+        return status_error(last, status, &body);
+    }
+    let redirected = last.origin() != registry.base.origin();
+    let host = if redirected { authority(last) } else { registry.host.clone() };
+    RegistryError::NotFound { host, what: what.to_owned(), detail: detail(&body) }
+}
+
+/// What a registry says is the digest. Digests of other algorithms are never computed, as in the reference
+/// implementation.
+pub(super) fn announced(url: &Url, headers: &HeaderMap) -> Result<Option<Digest>, RegistryError> {
+    let Some(value) = headers.get("docker-content-digest") else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    let digest: Digest = text.parse().map_err(|e| RegistryError::Malformed {
+        url: shown(url),
+        fault: format!("header Docker-Content-Digest: {e}"),
+    })?;
+    Ok(Some(digest).filter(|digest| digest.algorithm() == Algorithm::Sha256))
 }
 
 /// An answer with a status that has no meaning of its own here.

@@ -42,6 +42,13 @@ pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// Half of the 60 s that a kubelet gives a slow image service, so that the answer is still of use.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The largest module, 32 MiB, over a line of 1 Mbit/s. Nobody waits for an upload but who asked for it.
+pub(super) const UPLOAD_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Most times that an upload is begun. A registry may forget one that is under way: another replica of it does
+/// not know it, or it failed in the middle.
+pub(super) const MAX_UPLOADS: usize = 2;
+
 /// Long enough for a load balancer to turn to another server.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
