@@ -11,6 +11,7 @@ use countersign::report::{Style, printable};
 use countersign::verdict::Outcome;
 use tokio::runtime::Runtime;
 
+mod compile;
 mod completions;
 mod demo;
 mod inspect;
@@ -117,6 +118,8 @@ enum Command {
     Completions(completions::Args),
     Man(man::Args),
     #[command(hide = true)]
+    Compile(compile::Args),
+    #[command(hide = true)]
     Precompile(precompile::Args),
     #[command(hide = true)]
     Snapshot(snapshot::Args),
@@ -134,6 +137,7 @@ impl Command {
             Self::Demo(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),
+            Self::Compile(args) => args.run(),
             Self::Precompile(args) => args.run(),
             Self::Snapshot(args) => args.run(),
         }

@@ -35,11 +35,17 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 pub use self::artifact::{Origin, Places};
 use self::bindings::{Face, World, WorldPre, mapped};
+use self::configuration::Pool;
 use self::limits::Limiter;
 pub use self::limits::{
     Budget, DEFAULT_DEADLINE, MAX_MEMORY_BYTES, MAX_OUTPUT_BYTES, MAX_TABLE_ELEMENTS,
 };
-pub use self::rule::{Module, Rule, RuleEngine, RuleFault, RuleLimits, RuleSettings, Run, Stop};
+pub use self::rule::{
+    DEFAULT_RULE_DEADLINE, DEFAULT_RULE_MEMORY_BYTES, DEFAULT_RULE_OUTPUT_BYTES,
+    MAX_RULE_CORE_INSTANCES, MAX_RULE_DEADLINE, MAX_RULE_MEMORIES, MAX_RULE_MEMORY_BYTES,
+    MAX_RULE_OUTPUT_BYTES, MAX_RULE_TABLE_ELEMENTS, MAX_RULE_TABLES, Module, Rule, RuleEngine,
+    RuleFault, RuleLimits, RuleSettings, Run, Stop,
+};
 use self::slots::Slots;
 use self::ticker::Ticker;
 
@@ -94,7 +100,7 @@ impl Engine {
         sha256: String,
         settings: &Settings,
     ) -> Result<Self, EngineError> {
-        let engine = configuration::engine(settings.slots).map_err(bug)?;
+        let engine = configuration::engine(settings.slots.map(Pool::of_engine)).map_err(bug)?;
         let (component, origin) = artifact::component(&engine, &wasm, &sha256, &settings.places)
             .map_err(|error| EngineError::Refused(format!("{error:#}")))?;
         let inner = Inner {
@@ -131,12 +137,7 @@ impl Engine {
 
     /// How many instances and memories of the pool are in use; `None` without a pool.
     pub fn in_use(&self) -> Option<InUse> {
-        self.inner.engine.pooling_allocator_metrics().map(|metrics| InUse {
-            component_instances: metrics.component_instances(),
-            core_instances: metrics.core_instances(),
-            memories: metrics.memories(),
-            tables: metrics.tables(),
-        })
+        InUse::of(&self.inner.engine)
     }
 
     /// Make an instance and drop it: what every evaluation pays beside its work.
@@ -238,13 +239,7 @@ impl Engine {
 
     /// Wait for a place, and have the ticker run until the answer is dropped.
     fn enter(&self, budget: &Budget) -> Result<Permit<'_>, EngineError> {
-        let slot = match &self.inner.slots {
-            Some(slots) => {
-                Some(slots.take(budget.deadline).ok_or(EngineError::Busy(budget.deadline))?)
-            }
-            None => None,
-        };
-        Ok(Permit { _slot: slot, _watched: self.inner.ticker.as_ref().map(Ticker::watch) })
+        Permit::take(self.inner.slots.as_ref(), self.inner.ticker.as_ref(), budget.deadline)
     }
 }
 
@@ -439,6 +434,17 @@ pub struct InUse {
     pub tables: usize,
 }
 
+impl InUse {
+    fn of(engine: &wasmtime::Engine) -> Option<Self> {
+        engine.pooling_allocator_metrics().map(|metrics| Self {
+            component_instances: metrics.component_instances(),
+            core_instances: metrics.core_instances(),
+            memories: metrics.memories(),
+            tables: metrics.tables(),
+        })
+    }
+}
+
 /// A policy was not loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -533,6 +539,20 @@ struct Permit<'a> {
     _watched: Option<ticker::Watched<'a>>,
 }
 
+impl<'a> Permit<'a> {
+    fn take(
+        slots: Option<&'a Slots>,
+        ticker: Option<&'a Ticker>,
+        patience: Duration,
+    ) -> Result<Self, EngineError> {
+        let slot = match slots {
+            Some(slots) => Some(slots.take(patience).ok_or(EngineError::Busy(patience))?),
+            None => None,
+        };
+        Ok(Self { _slot: slot, _watched: ticker.map(Ticker::watch) })
+    }
+}
+
 /// An instance with its store.
 struct Live {
     store: Store<Limiter>,
@@ -572,7 +592,7 @@ impl Live {
 }
 
 fn store(engine: &wasmtime::Engine, budget: &Budget) -> Store<Limiter> {
-    let mut store = Store::new(engine, Limiter::new(budget));
+    let mut store = Store::new(engine, Limiter::of(budget));
     store.limiter(|limiter| limiter);
     store.set_epoch_deadline(ticker::ticks(budget.deadline));
     store.set_hostcall_fuel(MAX_OUTPUT_BYTES);

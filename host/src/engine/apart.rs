@@ -1,20 +1,20 @@
-//! Snapshots taken and compiled by a process of its own.
+//! Snapshots taken, and components compiled, by a process of its own.
 //!
-//! The process is that of the program again. What it is asked goes through a pipe as JSON, and the compiled
-//! code comes back in a file that has no name and lies in memory: it is mapped as it is, and never copied.
+//! The process is that of the program again. What it is asked goes through a pipe, and the compiled code comes
+//! back in a file that has no name and lies in memory: it is mapped as it is, and never copied.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use guest_policy::image::KeyFile;
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
+use wasmtime::Engine;
 use wasmtime::component::Component;
-use wasmtime::{Engine, bail};
 
 use super::artifact;
 
@@ -26,18 +26,46 @@ pub(super) fn component(
     files: &[KeyFile],
 ) -> wasmtime::Result<Component> {
     let asked = serde_json::to_vec(&Asked { document: document.into(), files: files.into() })?;
-    // By this name the very file that this process runs is found, whatever lies under its path now.
-    let code = File::from(rustix::fs::memfd_create("countersign-policy", MemfdFlags::CLOEXEC)?);
-    let child = Command::new(program)
-        .arg("snapshot")
+    let mut command = Command::new(program);
+    command.arg("snapshot");
+    artifact::deserialize(engine, &run(&mut command, asked, DEADLINE)?)
+}
+
+/// Have a process read `asked` and write compiled code.
+pub(super) fn run(
+    command: &mut Command,
+    asked: Vec<u8>,
+    deadline: Duration,
+) -> Result<File, Failure> {
+    let code = in_memory()?;
+    let child = command
         // Threads that compile at the same time cost memory, and a server's processors are wanted elsewhere.
         .env("RAYON_NUM_THREADS", "1")
         .stdin(Stdio::piped())
         .stdout(code.try_clone()?)
         .stderr(Stdio::piped())
         .spawn()?;
-    Process(child).finish(asked)?;
-    artifact::deserialize(engine, &code)
+    Process(child).finish(asked, deadline)?;
+    Ok(code)
+}
+
+/// A file for compiled code that has no name.
+pub(super) fn in_memory() -> io::Result<File> {
+    Ok(File::from(rustix::fs::memfd_create("countersign-code", MemfdFlags::CLOEXEC)?))
+}
+
+/// A process wrote no code.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// It did not begin, or its pipes broke.
+    #[error("the process that compiles cannot be run: {0}")]
+    Broken(#[from] io::Error),
+    /// It has not ended in time.
+    #[error("the process that compiles has not ended after {0:?}")]
+    Deadline(Duration),
+    /// It ended badly, and may have said why.
+    #[error("the process that compiles failed ({status}): {complaint}")]
+    Ended { status: ExitStatus, complaint: String },
 }
 
 /// What the process is asked: document and key files.
@@ -66,9 +94,9 @@ struct Process(Child);
 
 impl Process {
     /// Hand over, and wait until the process ends well.
-    fn finish(&mut self, asked: Vec<u8>) -> wasmtime::Result<()> {
+    fn finish(&mut self, asked: Vec<u8>, deadline: Duration) -> Result<(), Failure> {
         let (Some(mut stdin), Some(stderr)) = (self.0.stdin.take(), self.0.stderr.take()) else {
-            bail!("the process has no pipes");
+            return Err(io::Error::other("it has no pipes").into());
         };
         // A process that stops reading is one that ends badly, and is told of below.
         let writer = thread::spawn(move || stdin.write_all(&asked).is_ok());
@@ -81,19 +109,21 @@ impl Process {
             if let Some(status) = self.0.try_wait()? {
                 break status;
             }
-            if begin.elapsed() > DEADLINE {
-                bail!("the process that compiles the policy has not ended after {DEADLINE:?}");
+            if begin.elapsed() > deadline {
+                return Err(Failure::Deadline(deadline));
             }
             thread::sleep(PAUSE);
         };
         let stopped = |_| io::Error::other("a thread panicked");
         writer.join().map_err(stopped)?;
         let complaint = complaint.join().map_err(stopped)??;
-        if !status.success() {
-            let complaint = String::from_utf8_lossy(&complaint);
-            bail!("the process that compiles the policy failed ({status}): {}", complaint.trim());
+        if status.success() {
+            return Ok(());
         }
-        Ok(())
+        let complaint = String::from_utf8_lossy(&complaint);
+        // The program's own name, which `cli` puts before what it says.
+        let complaint = complaint.trim().trim_start_matches("countersign: ").to_owned();
+        Err(Failure::Ended { status, complaint })
     }
 }
 

@@ -7,7 +7,7 @@
 use std::env;
 use std::fs::{self, DirBuilder, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
+use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -60,16 +60,33 @@ pub(super) fn component(
     if let Some(component) = packaged.and_then(|path| load(engine, &path)) {
         return Ok((component, Origin::Packaged));
     }
-    let cached = places.cache.as_ref().map(|folder| folder.join(cached_name(engine, sha256)));
-    if let Some(component) = cached.as_ref().and_then(|path| load(engine, path)) {
+    if let Some(component) = kept(engine, sha256, places) {
         return Ok((component, Origin::Cached));
     }
     let component = Component::from_binary(engine, wasm)?;
-    if let Some(path) = cached {
+    if let Some(path) = cached(engine, sha256, places) {
         // A cache that cannot be written costs the next process a second, and this one nothing.
-        let _ = component.serialize().map(|code| store(&path, &code));
+        let _ = component.serialize().map(|code| store(&path, &code[..]));
     }
     Ok((component, Origin::Compiled))
+}
+
+/// The component of these bytes, if the cache has its code.
+pub(super) fn kept(engine: &Engine, sha256: &str, places: &Places) -> Option<Component> {
+    load(engine, &cached(engine, sha256, places)?)
+}
+
+/// Put the code of the component of these bytes into the cache. A cache that cannot be written is none.
+pub(super) fn keep(engine: &Engine, sha256: &str, places: &Places, mut code: &File) {
+    if let Some(path) = cached(engine, sha256, places)
+        && code.rewind().is_ok()
+    {
+        let _ = store(&path, code);
+    }
+}
+
+fn cached(engine: &Engine, sha256: &str, places: &Places) -> Option<PathBuf> {
+    Some(places.cache.as_ref()?.join(cached_name(engine, sha256)))
 }
 
 /// Compile `wasm` and write the code into `folder` under the name that [`component`] looks for.
@@ -109,11 +126,13 @@ pub(super) fn deserialize(engine: &Engine, file: &File) -> wasmtime::Result<Comp
     // By its descriptor, so that it is the file whose owner was checked.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     // SAFETY: the file must be the unmodified output of wasmtime's compiler and must not change while
-    // it is mapped. There are two callers. `load` has checked that the file and its folder belong to root
+    // it is mapped. There are three callers. `load` has checked that the file and its folder belong to root
     // or to this process's user and that nobody else may write to them; this program writes such files
     // only with `store` and `precompile`, whole, and never into one that exists under its name.
-    // `apart::component` has made the file, in memory and without a name, and given it to a process of
-    // its own executable alone, as the server names it, which has ended well.
+    // `apart::component` and `rule::compile` have the file from `apart::run`, which has made it, in memory and
+    // without a name, and given it to a process of its own executable alone, as the server names it, which
+    // has ended well; or, where there is no such process, `rule::compile` itself wrote the compiler's output
+    // into a file made in the same way. Nobody writes to it afterwards.
     // Wasmtime itself refuses the output of another version or for another processor.
     unsafe { Component::deserialize_file(engine, path) }
 }
@@ -130,7 +149,7 @@ fn is_own_user(user: u32) -> bool {
 }
 
 /// Write a file into the cache folder so that another process sees all of it or nothing.
-fn store(path: &Path, code: &[u8]) -> std::io::Result<()> {
+fn store(path: &Path, mut code: impl Read) -> io::Result<()> {
     let Some(folder) = path.parent() else {
         return Ok(());
     };
@@ -141,7 +160,7 @@ fn store(path: &Path, code: &[u8]) -> std::io::Result<()> {
     let mut file = tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(0o400))
         .tempfile_in(folder)?;
-    file.write_all(code)?;
+    io::copy(&mut code, &mut file)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())

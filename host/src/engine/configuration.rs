@@ -4,14 +4,33 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
 };
 
-use super::limits;
+use super::limits::{Budget, Ceiling};
 
-/// An engine whose instances come from a pool of `slots`, or from the operating system one by one: if
-/// `slots` is absent, and where the address space for the pool cannot be had.
-pub(super) fn engine(slots: Option<usize>) -> wasmtime::Result<Engine> {
-    if let Some(slots) = slots {
+/// What a pool has a place for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pool {
+    /// Components at the same time.
+    pub(super) slots: usize,
+    /// What each of them may hold.
+    pub(super) ceiling: Ceiling,
+    /// Memory that a free place keeps, to be cleared instead of given back and faulted in again.
+    pub(super) keep_resident: usize,
+}
+
+impl Pool {
+    /// For the engine's component.
+    pub(super) fn of_engine(slots: usize) -> Self {
+        let ceiling = Ceiling::of(&Budget::default());
+        Self { slots, ceiling, keep_resident: KEEP_RESIDENT_BYTES }
+    }
+}
+
+/// An engine whose instances come from a pool, or from the operating system one by one: if there is to be none,
+/// and where the address space for it cannot be had.
+pub(super) fn engine(pool: Option<Pool>) -> wasmtime::Result<Engine> {
+    if let Some(pool) = pool {
         let mut config = base();
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooled(pool)));
         // A container's limit on address space or a processor with little of it refuses the pool.
         if let Ok(engine) = Engine::new(&config) {
             return Ok(engine);
@@ -64,23 +83,23 @@ fn base() -> Config {
     config
 }
 
-fn pool(slots: usize) -> PoolingAllocationConfig {
+fn pooled(Pool { slots, ceiling, keep_resident }: Pool) -> PoolingAllocationConfig {
     let count = |per_slot: usize| u32::try_from(slots.saturating_mul(per_slot)).unwrap_or(u32::MAX);
     let each = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count(1));
-    pool.total_core_instances(count(limits::MAX_CORE_INSTANCES));
-    pool.max_core_instances_per_component(each(limits::MAX_CORE_INSTANCES));
-    pool.total_memories(count(limits::MAX_MEMORIES));
-    pool.max_memories_per_component(each(limits::MAX_MEMORIES));
-    pool.max_memory_size(limits::MAX_MEMORY_BYTES);
-    pool.total_tables(count(limits::MAX_TABLES));
-    pool.max_tables_per_component(each(limits::MAX_TABLES));
-    pool.max_tables_per_module(each(limits::MAX_TABLES));
-    pool.table_elements(limits::MAX_TABLE_ELEMENTS);
+    pool.total_core_instances(count(ceiling.core_instances));
+    pool.max_core_instances_per_component(each(ceiling.core_instances));
+    pool.total_memories(count(ceiling.memories));
+    pool.max_memories_per_component(each(ceiling.memories));
+    pool.max_memory_size(ceiling.memory);
+    pool.total_tables(count(ceiling.tables));
+    pool.max_tables_per_component(each(ceiling.tables));
+    pool.max_tables_per_module(each(ceiling.tables));
+    pool.table_elements(ceiling.table_elements);
     pool.max_unused_warm_slots(count(1));
-    pool.linear_memory_keep_resident(KEEP_RESIDENT_BYTES);
-    pool.table_keep_resident(TABLE_KEEP_RESIDENT_BYTES);
+    pool.linear_memory_keep_resident(keep_resident);
+    pool.table_keep_resident(ceiling.table_elements.saturating_mul(TABLE_ELEMENT_BYTES));
     pool.pagemap_scan(Enabled::Auto);
     pool
 }
@@ -92,9 +111,8 @@ const MAX_WASM_STACK_BYTES: usize = 512 << 10;
 /// All that a 32-bit address can reach, so that no access needs a check.
 const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 
-/// Memory that a free slot keeps, to be cleared instead of given back and faulted in again: what one
-/// evaluation of a usual image touches.
+/// What one evaluation of a usual image touches.
 const KEEP_RESIDENT_BYTES: usize = 2 << 20;
 
-/// The same for tables: a full one.
-const TABLE_KEEP_RESIDENT_BYTES: usize = limits::MAX_TABLE_ELEMENTS * 8;
+/// A reference. The pool keeps full tables.
+const TABLE_ELEMENT_BYTES: usize = 8;

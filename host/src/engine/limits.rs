@@ -21,46 +21,96 @@ impl Default for Budget {
     }
 }
 
+/// What the instances of one store may hold together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ceiling {
+    /// Bytes of linear memory.
+    pub(super) memory: usize,
+    pub(super) table_elements: usize,
+    pub(super) core_instances: usize,
+    pub(super) tables: usize,
+    pub(super) memories: usize,
+}
+
+impl Ceiling {
+    /// That of the engine's component.
+    pub(super) fn of(budget: &Budget) -> Self {
+        Self {
+            memory: budget.memory.min(MAX_MEMORY_BYTES),
+            table_elements: MAX_TABLE_ELEMENTS,
+            core_instances: MAX_CORE_INSTANCES,
+            tables: MAX_TABLES,
+            memories: MAX_MEMORIES,
+        }
+    }
+}
+
 /// Counts what the instances of one store hold, and remembers the first thing that was refused.
 #[derive(Debug)]
 pub(super) struct Limiter {
-    budget: Budget,
+    ceiling: Ceiling,
+    deadline: Duration,
     memory: usize,
     table_elements: usize,
     refused: Option<Refused>,
 }
 
 impl Limiter {
-    pub(super) fn new(budget: &Budget) -> Self {
-        Self { budget: capped(budget), memory: 0, table_elements: 0, refused: None }
+    pub(super) fn new(ceiling: Ceiling, deadline: Duration) -> Self {
+        Self { ceiling, deadline, memory: 0, table_elements: 0, refused: None }
+    }
+
+    pub(super) fn of(budget: &Budget) -> Self {
+        Self::new(Ceiling::of(budget), budget.deadline)
     }
 
     /// The budget of the next call into the same store.
     pub(super) fn renew(&mut self, budget: &Budget) {
-        self.budget = capped(budget);
+        self.ceiling = Ceiling::of(budget);
+        self.deadline = budget.deadline;
         self.refused = None;
     }
 
-    /// Why a call failed: the one place where wasmtime's errors become ours.
-    pub(super) fn classify(&self, stage: Stage, error: &wasmtime::Error) -> EngineError {
+    /// The most linear memory that there was. Memories never shrink while their store lives.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Why a call failed: the one place where wasmtime's errors are told apart.
+    pub(super) fn cause(&self, error: &wasmtime::Error) -> Cause {
         match (error.downcast_ref::<Trap>(), self.refused) {
-            (Some(Trap::Interrupt), _) => EngineError::Deadline(self.budget.deadline),
+            (Some(Trap::Interrupt), _) => Cause::Deadline(self.deadline),
             // A guest that is refused memory aborts, which shows as an `unreachable` instruction.
-            (_, Some(Refused::Memory)) => EngineError::Memory(self.budget.memory),
-            (_, Some(Refused::TableElements)) => EngineError::Table(MAX_TABLE_ELEMENTS),
+            (_, Some(Refused::Memory)) => Cause::Memory(self.ceiling.memory),
+            (_, Some(Refused::TableElements)) => Cause::Table(self.ceiling.table_elements),
             (Some(trap), None) => {
-                EngineError::Trapped(trap.to_string().trim_start_matches("wasm trap: ").to_owned())
+                Cause::Trapped(trap.to_string().trim_start_matches("wasm trap: ").to_owned())
             }
             (None, None) => {
                 let message = format!("{error:#}");
                 if message.contains(HOSTCALL_FUEL_MESSAGE) {
-                    EngineError::Output(MAX_OUTPUT_BYTES)
-                } else if stage == Stage::Start {
-                    EngineError::Refused(message)
+                    Cause::Output
+                } else if message.contains(COUNT_MESSAGE) {
+                    Cause::Count(message)
                 } else {
-                    EngineError::Answer(message)
+                    Cause::Other(message)
                 }
             }
+        }
+    }
+
+    /// Why a call into the engine's component failed.
+    pub(super) fn classify(&self, stage: Stage, error: &wasmtime::Error) -> EngineError {
+        match self.cause(error) {
+            Cause::Deadline(deadline) => EngineError::Deadline(deadline),
+            Cause::Memory(bytes) => EngineError::Memory(bytes),
+            Cause::Table(elements) => EngineError::Table(elements),
+            Cause::Trapped(trap) => EngineError::Trapped(trap),
+            Cause::Output => EngineError::Output(MAX_OUTPUT_BYTES),
+            Cause::Count(message) | Cause::Other(message) => match stage {
+                Stage::Start => EngineError::Refused(message),
+                Stage::Call => EngineError::Answer(message),
+            },
         }
     }
 }
@@ -74,7 +124,7 @@ impl ResourceLimiter for Limiter {
     ) -> wasmtime::Result<bool> {
         // Memories never shrink while their store lives, so the sum only grows.
         let total = self.memory.saturating_add(desired.saturating_sub(current));
-        if total > self.budget.memory {
+        if total > self.ceiling.memory {
             self.refused.get_or_insert(Refused::Memory);
             return Ok(false);
         }
@@ -89,7 +139,7 @@ impl ResourceLimiter for Limiter {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let total = self.table_elements.saturating_add(desired.saturating_sub(current));
-        if total > MAX_TABLE_ELEMENTS {
+        if total > self.ceiling.table_elements {
             self.refused.get_or_insert(Refused::TableElements);
             return Ok(false);
         }
@@ -98,20 +148,35 @@ impl ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        MAX_CORE_INSTANCES
+        self.ceiling.core_instances
     }
 
     fn tables(&self) -> usize {
-        MAX_TABLES
+        self.ceiling.tables
     }
 
     fn memories(&self) -> usize {
-        MAX_MEMORIES
+        self.ceiling.memories
     }
 }
 
-fn capped(budget: &Budget) -> Budget {
-    Budget { memory: budget.memory.min(MAX_MEMORY_BYTES), ..budget.clone() }
+/// Why a call into a sandbox failed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Cause {
+    /// More instances, tables or memories than there may be.
+    Count(String),
+    /// The deadline passed.
+    Deadline(Duration),
+    /// More linear memory was asked for than so many bytes.
+    Memory(usize),
+    /// Anything that is no trap: what was handed over is not what the interface says.
+    Other(String),
+    /// More was handed over at once than there may be.
+    Output,
+    /// More table elements were asked for than so many.
+    Table(usize),
+    /// The guest stopped itself or did what WebAssembly forbids.
+    Trapped(String),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -152,3 +217,6 @@ pub(super) const MAX_HANDLES: usize = 64;
 /// Part of wasmtime's message for an answer beyond the store's limit, which has no type. A test with
 /// a giant answer fails if the words change.
 const HOSTCALL_FUEL_MESSAGE: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// Part of wasmtime's message for a store with too many instances, tables or memories, which has no type, either.
+const COUNT_MESSAGE: &str = "resource limit exceeded";
