@@ -27,6 +27,7 @@ mod keyrings;
 mod multi_arch;
 mod pinned;
 mod remembered;
+mod rules;
 
 /// A registry that keeps its own signatures, a server that asks it, and their time.
 struct Bench {

@@ -236,6 +236,7 @@ fn watch(mut loader: Loader) -> Option<Sender<()>> {
     let watch = move || {
         // What is made anew may want to be among asynchronous tasks.
         let _entered = runtime.enter();
+        loader.begin();
         loop {
             loader.snapshot();
             match ended.recv_timeout(watch::POLL) {

@@ -193,7 +193,9 @@ struct Subjects {
 }
 
 impl Loader {
-    /// Load for the first time. A policy that cannot be loaded is told by `/readyz`, and denies everything.
+    /// Load for the first time. A policy that cannot be loaded is told by `/readyz`, and denies everything. One
+    /// that names rules is not loaded before [`Self::begin`]: they may have to be compiled, or be far away, and a
+    /// server that does not listen meanwhile is taken for one that hangs.
     pub(super) fn start(
         source: Source,
         configuration: Configuration,
@@ -213,17 +215,23 @@ impl Loader {
         let (mut policy, mut again) = (Policy::default(), None);
         let paths = policy.paths(&configuration);
         watched.policy = Watched::begin(&paths);
-        let loaded = Loaded::load(&configuration, &engines);
-        metrics.reload("policy", loaded.as_ref().is_ok_and(|loaded| loaded.faults().is_empty()));
+        let loaded = Loaded::read(&configuration, &engines);
+        let later = loaded.as_ref().is_ok_and(|loaded| !loaded.uses.uses.is_empty());
+        if !later {
+            let whole = loaded.as_ref().is_ok_and(|loaded| loaded.faults().is_empty());
+            metrics.reload("policy", whole);
+        }
         match loaded {
+            Ok(loaded) if later => {
+                policy.basis = Err("its rules are being loaded".into());
+                policy.paths = loaded.paths();
+                again = Some(Instant::now());
+            }
             Ok(loaded) => {
-                for words in loaded.faults() {
-                    tracing::error!(error = words, "not loaded: what needs it is not allowed");
-                }
+                loaded.log_faults();
                 if let Some(words) = loaded.fault() {
                     status.note("policy", Err(words));
                 }
-                again = loaded.again();
                 policy = Policy::of(loaded);
             }
             Err(error) => {
@@ -287,6 +295,15 @@ impl Loader {
         }
         if swap {
             self.swap();
+        }
+    }
+
+    /// Load what was left for later.
+    pub(super) fn begin(&mut self) {
+        if self.again.is_some() && self.reload_policy() {
+            // Nothing was decided before.
+            self.parts.current.replace(self.generation());
+            tracing::info!("loaded, with the policy's rules");
         }
     }
 
@@ -361,6 +378,7 @@ impl Loader {
     fn reload_policy(&mut self) -> bool {
         let loaded = Loaded::load(&self.configuration, &self.engines).map_err(|e| e.to_string());
         self.refused.clear();
+        self.again = None;
         // A key that cannot be read would turn allows into errors, a rule that cannot be loaded into denials: what
         // is there goes on, unless it is no better.
         let loaded = loaded.and_then(|loaded| match loaded.fault() {
@@ -374,7 +392,7 @@ impl Loader {
         match loaded {
             Ok(loaded) => {
                 self.again = loaded.again();
-                self.told("policy", loaded.fault().map_or(Ok(()), Err));
+                self.tell_adopted(&loaded);
                 if self.policy.basis.as_ref().is_ok_and(|basis| basis.hash == loaded.basis.hash) {
                     return false;
                 }
@@ -402,6 +420,15 @@ impl Loader {
         if swapped {
             tracing::info!("new connections are shown the new certificate");
             self.parts.certificates.current().tell(&self.parts.metrics, now);
+        }
+    }
+
+    /// Metrics, log and `/readyz` learn what of a policy that decides from now on could not be loaded.
+    fn tell_adopted(&self, loaded: &Loaded) {
+        let Some(words) = loaded.fault() else { return self.told("policy", Ok(())) };
+        if self.parts.status.note("policy", Err(words)) {
+            loaded.log_faults();
+            self.parts.metrics.reload("policy", false);
         }
     }
 
@@ -481,28 +508,47 @@ impl Loaded {
         configuration: &Configuration,
         engines: &Engines,
     ) -> Result<Self, UnusablePolicy> {
+        let mut loaded = Self::read(configuration, engines)?;
+        if !loaded.uses.uses.is_empty() {
+            loaded.add_rules(configuration, engines)?;
+        }
+        Ok(loaded)
+    }
+
+    /// Read and load, but for rules.
+    fn read(configuration: &Configuration, engines: &Engines) -> Result<Self, UnusablePolicy> {
         let file = PolicyFile::read(&configuration.policy)?;
         let keys = file.keys(&engines.policy)?;
         let registries = RegistriesD::load(&configuration.directories)?;
         let policy = file.load_with(&engines.policy, &keys)?;
         let uses = policy.rules(&Budget::default())?;
-        let directories = Directories::Loaded(Arc::new(registries.clone()));
-        let rules = match uses.uses.is_empty() {
-            true => Rules::default(),
-            false => wait(Rules::load(rules::Loading {
-                file: &file,
-                policy: &policy,
-                engine: engines.rules()?,
-                client: &Client::new(configuration.registries.settings()),
-                directories: &directories,
-                tags: false,
-                // Before 1970 nothing was signed.
-                now: u64::try_from(Timestamp::now().as_second()).unwrap_or_default(),
-            }))?,
-        };
-        let hash = hash(&file, &keys, &rules, &registries, &configuration.verdicts);
-        let basis = Basis { policy, rules, hash, directories };
+        let hash = hash(&file, &keys, &registries, &configuration.verdicts);
+        let directories = Directories::Loaded(Arc::new(registries));
+        let basis = Basis { policy, rules: Rules::default(), hash, directories };
         Ok(Self { basis, file, keys, uses })
+    }
+
+    fn add_rules(
+        &mut self,
+        configuration: &Configuration,
+        engines: &Engines,
+    ) -> Result<(), UnusablePolicy> {
+        let rules = wait(Rules::load(rules::Loading {
+            file: &self.file,
+            policy: &self.basis.policy,
+            engine: engines.rules()?,
+            client: &Client::new(configuration.registries.settings()),
+            directories: &self.basis.directories,
+            tags: false,
+            // Before 1970 nothing was signed.
+            now: u64::try_from(Timestamp::now().as_second()).unwrap_or_default(),
+        }))?;
+        let mut hash = Sha256::new();
+        hash.update(&self.basis.hash);
+        hash.update(format!("{:?} {:?}", rules.digests(), rules.faults()));
+        self.basis.hash = name(hash);
+        self.basis.rules = rules;
+        Ok(())
     }
 
     /// Key files that cannot be read and rules that cannot be loaded, in words.
@@ -517,6 +563,12 @@ impl Loaded {
     /// Of these, the rules.
     pub(super) fn rule_faults(&self) -> Vec<String> {
         self.basis.rules.faults()
+    }
+
+    fn log_faults(&self) {
+        for words in self.faults() {
+            tracing::error!(error = words, "not loaded: what needs it is not allowed");
+        }
     }
 
     /// All of them as one.
@@ -692,7 +744,6 @@ fn restart(old: &Configuration, new: &Configuration) -> [(&'static str, bool); 8
 fn hash(
     file: &PolicyFile,
     keys: &[KeyFile],
-    rules: &Rules,
     registries: &RegistriesD,
     settings: &verdicts::Settings,
 ) -> String {
@@ -709,11 +760,12 @@ fn hash(
             Err(fault) => add(format!("unreadable: {fault}").as_bytes()),
         }
     }
-    if !rules.is_empty() {
-        add(format!("{:?} {:?}", rules.digests(), rules.faults()).as_bytes());
-    }
     add(format!("{registries:?}").as_bytes());
     add(format!("{:?} {:?}", settings.multi_arch, settings.platforms).as_bytes());
+    name(hash)
+}
+
+fn name(hash: Sha256) -> String {
     let hash = hash.finalize();
     hash.iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -232,9 +232,7 @@ impl Metrics {
     /// A rule was asked. `outcome` is `allow`, `deny`, or `fault` if it gave no answer.
     pub fn rule(&self, name: &str, outcome: &'static str, took: Duration) {
         let name = self.rule_names.bounded(name);
-        self.rule_durations
-            .get_or_create(&[("rule", name.clone())])
-            .observe(took.as_secs_f64());
+        self.rule_durations.get_or_create(&[("rule", name.clone())]).observe(took.as_secs_f64());
         self.rules.get_or_create(&[("rule", name), ("outcome", outcome.into())]).inc();
     }
 
