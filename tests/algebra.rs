@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use countersign::digest::Digest;
+use countersign::engine::Budget;
 use countersign::evaluation::{Came, Evaluation, Failure, Node, RuleAnswer, State, Step};
 use countersign::reference::Reference;
 use countersign::rule::Capability;
@@ -15,7 +16,7 @@ use sequoia_openpgp as openpgp;
 use serde_json::{Value, json};
 
 use self::openpgp::cert::prelude::*;
-use self::openpgp::packet::key::{Key4, PrimaryRole, SecretParts};
+use self::openpgp::packet::key::{Key4, PrimaryRole, SecretParts, SubordinateRole};
 use self::openpgp::packet::signature::SignatureBuilder;
 use self::openpgp::packet::{Key, UserID};
 use self::openpgp::policy::StandardPolicy;
@@ -140,6 +141,94 @@ fn one_key_in_two_certificates_counts_once() {
     assert_eq!(keys.judge_signed(&two, &all).outcome, Outcome::Allow);
 }
 
+/// Row 47: whether two certificates belong together does not depend on which of their signatures are shown.
+#[test]
+fn certificates_that_share_a_subkey_are_one_signer() {
+    let subkey = Key::from(ed25519()).role_into_subordinate();
+    let (one, other) = (ed25519(), ed25519());
+    let mut keys = Keys::new(&["c"]);
+    keys.add("a", &adopting(&one, &subkey));
+    keys.add("b", &adopting(&other, &subkey));
+    let by = |key: &Key4<SecretParts, PrimaryRole>| {
+        sign_with(Key::from(key.clone()).role_into_unspecified())
+    };
+    let by_primaries = [by(&one), by(&other)];
+    let two = at_least(2, &[signed("a"), signed("b"), signed("c")]);
+    let verdict = keys.judge_signed(&two, &by_primaries);
+    assert_eq!(verdict.outcome, Outcome::Deny);
+    assert_eq!(verdict.reasons[0].code, "signers-too-few");
+    // By the shared key itself it is no more, and each certificate alone is good.
+    let by_subkey = sign_with(subkey.role_into_unspecified());
+    let mut all = by_primaries.to_vec();
+    all.push(by_subkey);
+    assert_eq!(keys.judge_signed(&two, &all).outcome, Outcome::Deny);
+    assert_eq!(keys.judge_signed(&signed("b"), &by_primaries).outcome, Outcome::Allow);
+    all.push(keys.sign("c"));
+    assert_eq!(keys.judge_signed(&two, &all).outcome, Outcome::Allow);
+    // Without the certificate that connects them, they are strangers.
+    let mut apart = Keys::new(&[]);
+    apart.add("a", &bound(Key::from(one.clone())));
+    apart.add("b", &bound(Key::from(other.clone())));
+    let two = at_least(2, &[signed("a"), signed("b")]);
+    assert_eq!(apart.judge_signed(&two, &by_primaries).outcome, Outcome::Allow);
+}
+
+/// The order of alternatives is nothing that an author has to think of.
+#[test]
+fn everybody_behind_an_alternative_counts() {
+    let keys = Keys::new(&["a", "b", "c"]);
+    let either =
+        |one, other| json!({"type": "anyOf", "requirements": [signed(one), signed(other)]});
+    for parts in [[either("a", "b"), either("a", "c")], [either("b", "a"), either("c", "a")]] {
+        let two = at_least(2, &parts);
+        assert_eq!(keys.judge(&two, &["a", "b"]).outcome, Outcome::Allow, "{two}");
+        assert_eq!(keys.judge(&two, &["a"]).outcome, Outcome::Deny, "{two}");
+    }
+}
+
+#[test]
+fn an_unusable_key_is_an_error_only_where_it_might_have_mattered() {
+    let mut keys = Keys::new(&["a", "b"]);
+    keys.files.push(KeyFile { path: "gone".into(), content: Err("no such file".into()) });
+    let two = at_least(2, &[signed("gone"), signed("a"), signed("b")]);
+    assert_eq!(keys.judge(&two, &["a", "b"]).outcome, Outcome::Allow);
+    assert_eq!(keys.judge(&two, &["a"]).outcome, Outcome::Error);
+    let either = json!({"type": "anyOf", "requirements": [signed("gone"), signed("a")]});
+    assert_eq!(keys.judge(&either, &["a"]).outcome, Outcome::Allow);
+    assert_eq!(keys.judge(&either, &["b"]).outcome, Outcome::Error);
+}
+
+#[test]
+fn what_always_fails_is_told_without_evidence() {
+    let keys = Keys::new(&["a"]);
+    let reject = json!({"type": "reject"});
+    let list = json!([
+        rule("x"),
+        {"type": "anyOf", "requirements": [reject, at_least(2, &[rule("x"), rule("x")])]},
+        signed("a"),
+    ]);
+    let both = keys.both(&list);
+    assert!(!both.sandboxed().needs(&subject(), &Budget::default()).expect("needs").signatures);
+    let evaluation = both.evaluation(&subject(), &Evidence::default(), NOW);
+    let verdict = verdict(&evaluation, &BTreeMap::new());
+    assert_eq!(verdict.outcome, Outcome::Deny);
+    assert_eq!(verdict.reasons[0].code, "rejected-by-policy");
+    assert!(verdict.reasons.iter().all(|reason| reason.requirement == Some(1)));
+    // The whole tree is there, for whoever draws it.
+    let depths: Vec<_> = evaluation.nodes.iter().map(|node| node.depth).collect();
+    assert_eq!(depths, [0, 0, 1, 1, 2, 2, 0]);
+}
+
+#[test]
+fn each_part_judges_each_signature() {
+    let keys = Keys::new(&["a", "b"]);
+    let list = json!([at_least(1, &[signed("a"), signed("b")])]);
+    let both = keys.both(&list);
+    let findings = both.inspect(&subject(), &evidence(keys.signed_by(&["b"])), NOW);
+    assert_eq!((findings[0].claims.len(), findings[0].reasons.len()), (1, 1));
+    assert_eq!(findings[0].claims[0].requirement, 0);
+}
+
 #[test]
 fn what_accepts_anything_is_no_signer() {
     let keys = Keys::new(&["a"]);
@@ -210,7 +299,7 @@ fn equal_rules_are_one_and_different_ones_are_told_apart() {
     let with = |settings: Value| json!({"type": "rule", "module": "m.wasm", "settings": settings, "capabilities": ["log"]});
     let list = json!([with(json!({"a": 1})), with(json!({"a": 2})), with(json!({"a": 1}))]);
     let both = keys.both(&list);
-    let uses = both.sandboxed().rules(&countersign::engine::Budget::default()).expect("rules");
+    let uses = both.sandboxed().rules(&Budget::default()).expect("rules");
     let settings: Vec<_> = uses.uses.iter().map(|rule| rule.settings.as_str()).collect();
     assert_eq!(settings, [r#"{"a":1}"#, r#"{"a":2}"#]);
     assert_eq!(uses.uses[0].capabilities, [Capability::Log]);
@@ -221,7 +310,7 @@ fn equal_rules_are_one_and_different_ones_are_told_apart() {
 fn modules_are_judged_by_whose_signatures_rules_need() {
     let keys = Keys::new(&["a"]);
     let module = Digest::sha256(b"a module");
-    let budget = countersign::engine::Budget::default();
+    let budget = Budget::default();
     let by = |list: Value| {
         let document = json!({"default": [{"type": "reject"}], "rulesFrom": list});
         Both::load(document.to_string().as_bytes(), &keys.files).expect("a policy")
@@ -332,18 +421,27 @@ proptest! {
                 }
             }
         };
-        let expected = match tree.means(&said) {
-            Ok(_) => Outcome::Allow,
-            Err(outcome) => outcome,
+        let expected = if tree.behind(&said, false).is_some() {
+            Outcome::Allow
+        } else if tree.behind(&said, true).is_some() {
+            Outcome::Error
+        } else {
+            Outcome::Deny
         };
         prop_assert_eq!(verdict.outcome, expected);
         prop_assert_eq!(verdict.reasons.is_empty(), expected == Outcome::Allow);
-        // What was not asked does not matter.
-        for rule in 0..RULES {
-            let rule = u32::try_from(rule).expect("small");
-            known.entry(rule).or_insert_with(|| answer(Some(Outcome::Error)));
+        // What was not asked does not matter, whatever it would have said.
+        for unasked in [None, Some(Outcome::Deny), Some(Outcome::Error)] {
+            let mut all = known.clone();
+            for rule in 0..RULES {
+                let rule = u32::try_from(rule).expect("small");
+                all.entry(rule).or_insert_with(|| answer(unasked));
+            }
+            prop_assert!(matches!(
+                evaluation.conclude(&all),
+                Step::Done(same) if same.outcome == expected && same.claims == verdict.claims
+            ));
         }
-        prop_assert_eq!(evaluation.conclude(&known), Step::Done(verdict));
     }
 }
 
@@ -388,33 +486,36 @@ impl Tree {
         parts.iter().for_each(|part| part.write(depth + 1, to));
     }
 
-    /// Whose support it has; else whether it is denied or could not be told.
-    fn means(&self, said: &impl Fn(u32) -> Option<Outcome>) -> Result<BTreeSet<String>, Outcome> {
-        let worst = |failed: &[Outcome]| {
-            if failed.contains(&Outcome::Error) { Outcome::Error } else { Outcome::Deny }
+    /// Who is behind it, if it holds. What could not be answered holds if `hopeful`, and then with as many behind
+    /// it as anyone may ask for.
+    fn behind(
+        &self,
+        said: &impl Fn(u32) -> Option<Outcome>,
+        hopeful: bool,
+    ) -> Option<BTreeSet<String>> {
+        let all = |parts: &[Self]| -> Vec<_> {
+            parts.iter().filter_map(|part| part.behind(said, hopeful)).collect()
         };
         match self {
             Self::Signed(signers) => {
-                Ok(signers.iter().map(|signer| format!("key {signer}")).collect())
+                Some(signers.iter().map(|signer| format!("key {signer}")).collect())
             }
-            Self::Unsigned(outcome) => Err(*outcome),
-            Self::Rule(rule) => match said(*rule) {
-                None => Ok(BTreeSet::from([format!("rule {rule}")])),
-                Some(outcome) => Err(outcome),
-            },
+            Self::Unsigned(Outcome::Error) if hopeful => {
+                Some((0..100).map(|number| format!("unknown {number}")).collect())
+            }
+            Self::Unsigned(_) => None,
+            Self::Rule(rule) => {
+                let said = said(*rule);
+                let holds = said.is_none() || said == Some(Outcome::Error) && hopeful;
+                holds.then(|| BTreeSet::from([format!("rule {rule}")]))
+            }
             Self::Any(parts) => {
-                let means: Vec<_> = parts.iter().map(|part| part.means(said)).collect();
-                let failed: Vec<_> =
-                    means.iter().filter_map(|part| part.as_ref().err().copied()).collect();
-                means.into_iter().find_map(Result::ok).ok_or_else(|| worst(&failed))
+                let held = all(parts);
+                (!held.is_empty()).then(|| held.into_iter().flatten().collect())
             }
             Self::Count(count, parts) => {
-                let means: Vec<_> = parts.iter().map(|part| part.means(said)).collect();
-                let failed: Vec<_> =
-                    means.iter().filter_map(|part| part.as_ref().err().copied()).collect();
-                let signers: BTreeSet<_> =
-                    means.into_iter().filter_map(Result::ok).flatten().collect();
-                if signers.len() >= *count as usize { Ok(signers) } else { Err(worst(&failed)) }
+                let signers: BTreeSet<_> = all(parts).into_iter().flatten().collect();
+                (signers.len() >= *count as usize).then_some(signers)
             }
         }
     }
@@ -544,11 +645,43 @@ fn certificate(name: &str) -> Cert {
     cert
 }
 
+fn ed25519() -> Key4<SecretParts, PrimaryRole> {
+    let mut key: Key4<SecretParts, PrimaryRole> =
+        Key4::generate_ecc(true, Curve::Ed25519).expect("a key");
+    key.set_creation_time(at(MADE)).expect("a time");
+    key
+}
+
+/// A certificate of a primary key and of a signing subkey, which may be another certificate's, too.
+fn adopting(
+    primary: &Key4<SecretParts, PrimaryRole>,
+    subkey: &Key<SecretParts, SubordinateRole>,
+) -> Cert {
+    let primary = Key::from(primary.clone());
+    let cert = bound(primary.clone());
+    let mut signer = primary.clone().into_keypair().expect("a key pair");
+    let mut subkey_signer = subkey.clone().into_keypair().expect("a key pair");
+    let back = SignatureBuilder::new(SignatureType::PrimaryKeyBinding)
+        .set_signature_creation_time(at(MADE))
+        .and_then(|builder| {
+            builder.sign_primary_key_binding(&mut subkey_signer, primary.parts_as_public(), subkey)
+        })
+        .expect("a signature by the subkey");
+    let binding = SignatureBuilder::new(SignatureType::SubkeyBinding)
+        .set_signature_creation_time(at(MADE))
+        .and_then(|builder| builder.set_key_flags(KeyFlags::empty().set_signing()))
+        .and_then(|builder| builder.set_embedded_signature(back))
+        .and_then(|builder| subkey.bind(&mut signer, &cert, builder))
+        .expect("a binding");
+    let packets: [openpgp::Packet; 2] = [subkey.clone().into(), binding.into()];
+    cert.insert_packets(packets).expect("a certificate").0
+}
+
 /// A certificate of a primary key that exists already.
 fn bound(key: Key<SecretParts, PrimaryRole>) -> Cert {
     let mut signer = key.clone().into_keypair().expect("a key pair");
     let user = UserID::from("Same <same@example.com>");
-    let cert = Cert::try_from(key).expect("a certificate");
+    let cert = Cert::try_from(openpgp::Packet::from(key)).expect("a certificate");
     let binding = SignatureBuilder::new(SignatureType::PositiveCertification)
         .set_signature_creation_time(at(MADE))
         .and_then(|builder| {

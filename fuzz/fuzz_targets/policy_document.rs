@@ -3,13 +3,13 @@
 #![no_main]
 
 use guest_policy::image::Subject;
-use guest_policy::policy::{Policy, check};
+use guest_policy::policy::{Policy, Requirement, check, dialect};
 use guest_policy::verdict::Severity;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|document: &[u8]| {
     let mistakes = check(document, &|_| None);
-    for mistake in &mistakes {
+    for mistake in mistakes.iter().chain(&dialect(document)) {
         assert!(mistake.path.starts_with('$') && mistake.line > 0 && mistake.column > 0);
     }
     let errors = mistakes.into_iter().filter(|mistake| mistake.severity == Severity::Error);
@@ -37,6 +37,10 @@ fn look_up(policy: &Policy, (transport, reference, path): (&str, Option<&str>, O
     };
     let lookup = policy.lookup(&subject).expect("the image can be looked up");
     assert!(!lookup.requirements.is_empty());
+    let rules = policy.rules().uses.len();
+    for requirement in lookup.requirements.iter().flat_map(Requirement::all) {
+        assert!(!matches!(requirement, Requirement::Rule(rule) if *rule as usize >= rules));
+    }
     let first = lookup.candidates.iter().find(|candidate| candidate.present);
     assert_eq!(first.map(|candidate| &candidate.scope), Some(&lookup.scope));
 }

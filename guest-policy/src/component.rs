@@ -24,6 +24,10 @@ impl face::Guest for Component {
         mapped(Engine::check(&document, &mapped(files)))
     }
 
+    fn dialect(document: Vec<u8>) -> Vec<wit::Mistake> {
+        mapped(Engine::dialect(&document))
+    }
+
     fn load(document: Vec<u8>, files: Vec<wit::KeyFile>) -> Result<(), Vec<wit::Mistake>> {
         let engine = Engine::load(&document, &mapped(files)).map_err(mapped)?;
         LOADED.set(Some(engine));

@@ -1,7 +1,7 @@
 //! The engine: a loaded policy that judges images.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::digest::Digest;
 use crate::evaluation::{self, Evaluation, Node, State};
@@ -25,6 +25,8 @@ use crate::verdict::{Claim, Explained, Explanation, Finding, Mistake, Outcome, R
 pub struct Engine {
     policy: Policy,
     keys: Keys,
+    /// Each `signedBy` in words, by its number: there can be many keys to name.
+    words: BTreeMap<usize, String>,
 }
 
 impl Engine {
@@ -43,6 +45,11 @@ impl Engine {
         policy::check(document, &|material| key_problem(material, files))
     }
 
+    /// What of a document other implementations of containers-policy.json(5) refuse, though it is right here.
+    pub fn dialect(document: &[u8]) -> Vec<Mistake> {
+        policy::dialect(document)
+    }
+
     /// Load a policy and its keys. Keys that cannot be used are no obstacle: they are an error where a
     /// verdict rests on them.
     ///
@@ -52,7 +59,13 @@ impl Engine {
     pub fn load(document: &[u8], files: &[KeyFile]) -> Result<Self, Vec<Mistake>> {
         let policy = Policy::parse(document)?;
         let keys = Keys::load(&policy, files);
-        Ok(Self { policy, keys })
+        let mut words = BTreeMap::new();
+        for requirement in policy.requirements() {
+            if let Requirement::SignedBy(signed_by) = requirement {
+                words.insert(signed_by.number, keys.in_words(signed_by));
+            }
+        }
+        Ok(Self { policy, keys, words })
     }
 
     /// Which evidence an evaluation of this image will look at.
@@ -68,12 +81,11 @@ impl Engine {
 
     /// The rules that the policy names.
     pub fn rules(&self) -> RuleUses {
-        RuleUses { uses: self.policy.rules().to_vec(), signed: self.policy.rules_from().is_some() }
+        self.policy.rules()
     }
 
-    /// Judge the signatures of a rule's module by the policy's `rulesFrom`, at the time `now`. `digest` is that of
-    /// the artifact's manifest, or of the module itself where it lies in a file. Without `rulesFrom` every module
-    /// is good.
+    /// Judge the signatures of a rule's module by the policy's `rulesFrom`; without that, every module is good.
+    /// `digest` is that of the artifact's manifest, or of the module itself where it lies in a file.
     pub fn judge_module(
         &self,
         subject: &Subject,
@@ -81,18 +93,27 @@ impl Engine {
         signatures: &[Signature],
         now: u64,
     ) -> Evaluation {
-        let anything = [Requirement::InsecureAcceptAnything];
-        let requirements = self.policy.rules_from().unwrap_or(&anything);
+        let mut evaluation = Evaluation {
+            scope: MODULES_SCOPE.to_owned(),
+            digest: digest.to_string(),
+            failure: None,
+            nodes: Vec::new(),
+        };
+        let Some(requirements) = self.policy.rules_from() else {
+            let words = "without rulesFrom, every module is accepted".to_owned();
+            evaluation.nodes = vec![Node { depth: 0, words, state: State::Held(Vec::new()) }];
+            return evaluation;
+        };
         let reference = subject.reference.as_deref().map(Reference::parse_normalized).transpose();
-        let (failure, nodes) = match reference.map_err(Failure::subject) {
+        match reference.map_err(Failure::subject) {
             Ok(reference) => {
                 let digest = digest.clone();
                 let image = Image { subject, signatures, reference, digest, now };
-                (None, self.nodes(requirements, &image))
+                evaluation.nodes = Judge::new(self, &image, requirements).all(requirements);
             }
-            Err(failure) => (Some(failure.into()), Vec::new()),
-        };
-        Evaluation { scope: RULES_SCOPE.to_owned(), digest: digest.to_string(), failure, nodes }
+            Err(failure) => evaluation.failure = Some(failure.into()),
+        }
+        evaluation
     }
 
     /// Decide. `now` is the evaluation time, in seconds since 1970-01-01 UTC. A rule that would have to be asked
@@ -115,104 +136,21 @@ impl Engine {
         };
         let judged = self.policy.lookup(subject).map_err(Failure::subject).and_then(|lookup| {
             evaluation.scope = lookup.scope;
-            if !reached(lookup.requirements).any(Requirement::needs_signatures)
-                && let Some((place, requirement)) = (0..)
-                    .zip(lookup.requirements)
-                    .find(|(_, requirement)| always_fails(requirement))
+            let requirements = lookup.requirements;
+            if !reached(requirements).any(Requirement::needs_signatures)
+                && let Some(decisive) = requirements.iter().position(Requirement::always_fails)
             {
-                let signatures = &evidence.signatures;
-                let image = Image { subject, signatures, reference: None, digest, now };
-                let mut nodes = Vec::new();
-                self.node(place, requirement, &image, false, &mut nodes);
-                return Ok(nodes);
+                let image = Image { subject, signatures: &[], reference: None, digest, now };
+                return Ok(Judge::new(self, &image, requirements).one(requirements, decisive));
             }
             let image = Image::new(subject, evidence, digest, now)?;
-            Ok(self.nodes(lookup.requirements, &image))
+            Ok(Judge::new(self, &image, requirements).all(requirements))
         });
         match judged {
             Ok(nodes) => evaluation.nodes = nodes,
             Err(failure) => evaluation.failure = Some(failure.into()),
         }
         evaluation
-    }
-
-    /// The requirements of a scope, each with its parts. What stands behind one that certainly does not hold is
-    /// not looked at.
-    fn nodes(&self, requirements: &[Requirement], image: &Image<'_>) -> Vec<Node> {
-        let all = requirements.iter().any(Requirement::wants_all_signers);
-        let mut nodes = Vec::new();
-        let mut failed = false;
-        for (place, requirement) in (0..).zip(requirements) {
-            if failed {
-                self.skipped(requirement, 0, &mut nodes);
-            } else {
-                let came = self.node(place, requirement, image, all, &mut nodes);
-                failed = came == Known::Failed;
-            }
-        }
-        nodes
-    }
-
-    /// A requirement of the scope with its parts: pushes them onto `nodes`.
-    fn node(
-        &self,
-        place: u32,
-        requirement: &Requirement,
-        image: &Image<'_>,
-        all: bool,
-        nodes: &mut Vec<Node>,
-    ) -> Known {
-        self.part(place, 0, requirement, image, all, nodes)
-    }
-
-    /// A requirement, or a part of one, at `depth`. `place` is that of the scope's requirement that it is of;
-    /// with `all`, every good signature becomes a claim, and every part is looked at.
-    fn part(
-        &self,
-        place: u32,
-        depth: u32,
-        requirement: &Requirement,
-        image: &Image<'_>,
-        all: bool,
-        nodes: &mut Vec<Node>,
-    ) -> Known {
-        let words = self.in_words(requirement);
-        let at = nodes.len();
-        nodes.push(Node { depth, words, state: State::Skipped });
-        let (state, known) = match requirement {
-            Requirement::Rule(rule) => (State::Rule(*rule), Known::Open),
-            Requirement::AnyOf(parts) => {
-                let mut known = Known::Failed;
-                for part in parts {
-                    if known == Known::Held && !all {
-                        self.skipped(part, depth + 1, nodes);
-                        continue;
-                    }
-                    known = known.or(self.part(place, depth + 1, part, image, all, nodes));
-                }
-                (State::AnyOf, known)
-            }
-            Requirement::AtLeast(AtLeast { count, requirements }) => {
-                for part in requirements {
-                    self.part(place, depth + 1, part, image, all, nodes);
-                }
-                (State::AtLeast(*count), Known::Open)
-            }
-            _ => match self.judge(place, requirement, image, all) {
-                Ok(claims) => (State::Held(claims), Known::Held),
-                Err(failure) => (State::Failed(failure.into()), Known::Failed),
-            },
-        };
-        nodes[at].state = state;
-        known
-    }
-
-    /// A requirement that is not looked at, with its parts.
-    fn skipped(&self, requirement: &Requirement, depth: u32, nodes: &mut Vec<Node>) {
-        nodes.push(Node { depth, words: self.in_words(requirement), state: State::Skipped });
-        for part in requirement.parts() {
-            self.skipped(part, depth + 1, nodes);
-        }
     }
 
     /// Judge each signature on its own, against every requirement that asks for signatures.
@@ -238,17 +176,27 @@ impl Engine {
         }
     }
 
-    /// Whether a requirement without parts holds; the claims that it rests on, if it asks for a signature.
-    fn judge(
-        &self,
-        place: u32,
-        requirement: &Requirement,
-        image: &Image<'_>,
-        all: bool,
-    ) -> Result<Vec<Claim>, Failure> {
-        let denied = |code, message, hint| Err(Failure::deny(code, Some(place), message, hint));
+    /// Each requirement in words, followed by its parts.
+    fn explained(&self, requirements: &[Requirement], depth: u32) -> Vec<Explained> {
+        let mut explained = Vec::with_capacity(requirements.len());
+        for requirement in requirements {
+            explained.push(Explained { depth, words: self.in_words(requirement) });
+            explained.extend(self.explained(requirement.parts(), depth + 1));
+        }
+        explained
+    }
+
+    /// What is known of a requirement. Where `all` is set, each signature that it accepts counts, and not just the
+    /// first.
+    fn judge(&self, place: u32, requirement: &Requirement, image: &Image<'_>, all: bool) -> State {
+        let denied = |code, message, hint| {
+            State::Failed(Failure::deny(code, Some(place), message, hint).into())
+        };
         match requirement {
-            Requirement::InsecureAcceptAnything => Ok(Vec::new()),
+            Requirement::AnyOf(_) => State::AnyOf,
+            Requirement::AtLeast(AtLeast { count, .. }) => State::AtLeast(*count),
+            Requirement::InsecureAcceptAnything => State::Held(Vec::new()),
+            Requirement::Rule(rule) => State::Rule(*rule),
             Requirement::Reject => denied(
                 "rejected-by-policy",
                 format!("Running image {} is rejected by policy.", image.subject.name),
@@ -264,17 +212,16 @@ impl Engine {
                 "sigstoreSigned cannot be evaluated by this version".to_owned(),
                 "use signedBy for images that this version should accept",
             ),
-            Requirement::SignedBy(signed_by) => self.signed_by(place, signed_by, image, all),
-            Requirement::AnyOf(_) | Requirement::AtLeast(_) | Requirement::Rule(_) => denied(
-                "evaluation-failed",
-                "a requirement that is made of others was taken for one that is not".to_owned(),
-                "this is a fault of the engine: please report it",
-            ),
+            Requirement::SignedBy(signed_by) => {
+                match self.signed_by(place, signed_by, image, all) {
+                    Ok(claims) => State::Held(claims),
+                    Err(failure) => State::Failed(failure.into()),
+                }
+            }
         }
     }
 
-    /// `signedBy`: one of the signatures has to be good. The claim of the first that is; with `all`, those of all
-    /// that are.
+    /// `signedBy`: one of the signatures has to be good.
     fn signed_by(
         &self,
         place: u32,
@@ -295,15 +242,17 @@ impl Engine {
         let (mut claims, mut reasons) = (Vec::new(), Vec::new());
         for message in &messages {
             match accepted(place, signed_by, trusted, message, image) {
-                Ok(claim) if all => claims.push(claim),
-                Ok(claim) => return Ok(vec![claim]),
+                Ok(claim) if !all => return Ok(vec![claim]),
+                // The same signature can be there twice.
+                Ok(claim) if claims.contains(&claim) => {}
+                Ok(claim) => claims.push(claim),
                 Err(reason) => reasons.push(reason),
             }
         }
-        if !claims.is_empty() {
-            return Ok(claims);
+        if claims.is_empty() {
+            return Err(Failure { outcome: Outcome::Deny, reason: summary(place, reasons) });
         }
-        Err(Failure { outcome: Outcome::Deny, reason: summary(place, reasons) })
+        Ok(claims)
     }
 
     fn finding(
@@ -342,8 +291,8 @@ impl Engine {
         let parts = (0..).zip(requirements).flat_map(|(place, requirement)| {
             requirement.all().into_iter().map(move |part| (place, part))
         });
-        for (place, requirement) in parts {
-            let Requirement::SignedBy(signed_by) = requirement else { continue };
+        for (place, part) in parts {
+            let Requirement::SignedBy(signed_by) = part else { continue };
             let judged = match self.keys.of(signed_by) {
                 Ok(trusted) => accepted(place, signed_by, trusted, message, image),
                 Err(fault) => Err(fault.failure(place).reason),
@@ -356,30 +305,23 @@ impl Engine {
         finding
     }
 
-    fn explained(&self, requirements: &[Requirement], depth: u32) -> Vec<Explained> {
-        let explain = |requirement: &Requirement| {
-            let own = Explained { depth, words: self.in_words(requirement) };
-            let parts = self.explained(requirement.parts(), depth + 1);
-            std::iter::once(own).chain(parts)
-        };
-        requirements.iter().flat_map(explain).collect()
-    }
-
     fn in_words(&self, requirement: &Requirement) -> String {
         match requirement {
-            Requirement::AnyOf(_) => "anyOf: one of these has to hold".to_owned(),
-            Requirement::AtLeast(AtLeast { count, .. }) => {
-                let signers = if *count == 1 { "signer" } else { "distinct signers" };
-                format!("atLeast: {count} {signers} behind those of these that hold")
+            Requirement::AnyOf(_) => "anyOf: one of these holds".to_owned(),
+            Requirement::AtLeast(AtLeast { count: 1, .. }) => {
+                "atLeast: a signer is behind one of these".to_owned()
             }
-            Requirement::Rule(rule) => match self.policy.rules().get(*rule as usize) {
-                Some(rule) => in_words(rule),
-                None => "rule: unknown".to_owned(),
-            },
+            Requirement::AtLeast(AtLeast { count, .. }) => {
+                format!("atLeast: {count} distinct signers are behind these")
+            }
             Requirement::InsecureAcceptAnything => {
                 "insecureAcceptAnything: holds for every image, signed or not".to_owned()
             }
             Requirement::Reject => "reject: holds for no image".to_owned(),
+            Requirement::Rule(rule) => match self.policy.rule(*rule) {
+                Some(rule) => rule_in_words(rule),
+                None => "rule".to_owned(),
+            },
             Requirement::SignedBaseLayer { .. } => {
                 "signedBaseLayer: holds for no image, since nobody evaluates it".to_owned()
             }
@@ -387,33 +329,101 @@ impl Engine {
                 "sigstoreSigned: holds for no image, since this version does not evaluate it"
                     .to_owned()
             }
-            Requirement::SignedBy(signed_by) => {
-                let keys = match self.keys.of(signed_by).and_then(Trusted::keyrings) {
-                    Ok(keyrings) => fingerprints(&keyrings),
-                    Err(fault) => fault.message(),
-                };
-                format!("signedBy: a simple signature by {keys}, for {}", signed_by.identity)
+            Requirement::SignedBy(SignedBy { number, .. }) => {
+                self.words.get(number).cloned().unwrap_or_else(|| "signedBy".to_owned())
             }
         }
     }
 }
 
-/// What is known of a requirement before any rule has answered.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Known {
-    Failed,
-    Held,
-    /// A rule or a count decides.
-    Open,
+fn rule_in_words(rule: &RuleUse) -> String {
+    let mut words = format!("rule: {}", rule.module);
+    if rule.settings != "{}" {
+        let shown: String = rule.settings.chars().take(MAX_SETTINGS_SHOWN).collect();
+        let more = if shown.len() < rule.settings.len() { "…" } else { "" };
+        words = format!("{words} with {shown}{more}");
+    }
+    if !rule.capabilities.is_empty() {
+        let names: Vec<_> = rule.capabilities.iter().map(|capability| capability.name()).collect();
+        words = format!("{words}, which may use {}", names.join(", "));
+    }
+    words
 }
 
-impl Known {
-    fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Held, _) | (_, Self::Held) => Self::Held,
-            (Self::Open, _) | (_, Self::Open) => Self::Open,
-            (Self::Failed, Self::Failed) => Self::Failed,
+/// What judges the requirements of one scope.
+struct Judge<'a> {
+    engine: &'a Engine,
+    image: &'a Image<'a>,
+    /// Whether rules are asked, who are told of every good signature.
+    has_rule: bool,
+    /// Whether every good signature is looked for, and not just the first.
+    collects: bool,
+    nodes: Vec<Node>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(engine: &'a Engine, image: &'a Image<'a>, requirements: &[Requirement]) -> Self {
+        let has_rule = requirements.iter().any(Requirement::has_rule);
+        let collects = has_rule || requirements.iter().any(Requirement::counts_signers);
+        Self { engine, image, has_rule, collects, nodes: Vec::new() }
+    }
+
+    /// All in order, until one certainly does not hold.
+    fn all(mut self, requirements: &[Requirement]) -> Vec<Node> {
+        let mut failed = false;
+        for (place, requirement) in (0..).zip(requirements) {
+            if failed {
+                self.skip(requirement, 0);
+            } else {
+                failed = self.node(place, requirement, 0, false) == Some(false);
+            }
         }
+        self.nodes
+    }
+
+    /// Only the one at this place.
+    fn one(mut self, requirements: &[Requirement], decisive: usize) -> Vec<Node> {
+        for (index, (place, requirement)) in (0..).zip(requirements).enumerate() {
+            if index == decisive {
+                self.node(place, requirement, 0, false);
+            } else {
+                self.skip(requirement, 0);
+            }
+        }
+        self.nodes
+    }
+
+    /// Judge a requirement with its parts. Whether it holds, as far as that is certain without rules. `counted`:
+    /// all who are behind it matter.
+    fn node(
+        &mut self,
+        place: u32,
+        requirement: &Requirement,
+        depth: u32,
+        counted: bool,
+    ) -> Option<bool> {
+        let at = self.nodes.len();
+        let words = self.engine.in_words(requirement);
+        let state = self.engine.judge(place, requirement, self.image, self.collects);
+        self.nodes.push(Node { depth, words, state });
+        let counted = counted || matches!(requirement, Requirement::AtLeast(_));
+        let one_is_enough = !counted && !self.has_rule;
+        let mut decided = false;
+        for part in requirement.parts() {
+            if decided {
+                self.skip(part, depth + 1);
+            } else {
+                let holds = self.node(place, part, depth + 1, counted) == Some(true);
+                decided = one_is_enough && holds;
+            }
+        }
+        evaluation::holds(&self.nodes, at)
+    }
+
+    fn skip(&mut self, requirement: &Requirement, depth: u32) {
+        let words = self.engine.in_words(requirement);
+        self.nodes.push(Node { depth, words, state: State::Skipped });
+        requirement.parts().iter().for_each(|part| self.skip(part, depth + 1));
     }
 }
 
@@ -476,6 +486,8 @@ struct Keys {
     /// Whether every key ring can be used, and has a key.
     are_sound: bool,
     by_data: BTreeMap<Vec<u8>, Result<Keyring, KeyFault>>,
+    /// For the primary key of each certificate that shares a key with another one: a name for all of them.
+    shared: BTreeMap<openpgp::Material, openpgp::Material>,
 }
 
 impl Keys {
@@ -507,7 +519,18 @@ impl Keys {
             keyring.as_ref().is_ok_and(|keyring| !keyring.is_empty())
         };
         keys.are_sound = keys.by_path.values().chain(keys.by_data.values()).all(is_sound);
+        let keyrings = keys.by_path.values().chain(keys.by_data.values()).flatten();
+        keys.shared = shared(keyrings.flat_map(Keyring::materials));
         keys
+    }
+
+    /// What `signedBy` asks for.
+    fn in_words(&self, signed_by: &SignedBy) -> String {
+        let keys = match self.of(signed_by).and_then(Trusted::keyrings) {
+            Ok(keyrings) => fingerprints(&keyrings),
+            Err(fault) => fault.message(),
+        };
+        format!("signedBy: a simple signature by {keys}, for {}", signed_by.identity)
     }
 
     /// The keys of a requirement, or the first thing that is wrong with them: one unusable file makes the
@@ -527,6 +550,48 @@ impl Keys {
         }
         Ok(trusted)
     }
+}
+
+/// Certificates, each with its primary key first, that are connected by the keys that they share. So whether two
+/// signers are one does not depend on which of their signatures are shown.
+fn shared<'a>(
+    certificates: impl Iterator<Item = &'a [openpgp::Material]>,
+) -> BTreeMap<openpgp::Material, openpgp::Material> {
+    // Each key with another one of the same group, towards the smallest, which is its own.
+    let mut towards = BTreeMap::new();
+    let mut primaries = BTreeSet::new();
+    for keys in certificates {
+        let Some(primary) = keys.first() else { continue };
+        primaries.insert(*primary);
+        for key in keys {
+            let (one, other) = (end(&mut towards, *primary), end(&mut towards, *key));
+            towards.insert(one.max(other), one.min(other));
+        }
+    }
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for primary in primaries {
+        groups.entry(end(&mut towards, primary)).or_default().push(primary);
+    }
+    let shared = groups.into_iter().filter(|(_, group)| group.len() > 1);
+    shared.flat_map(|(name, group)| group.into_iter().map(move |key| (key, name))).collect()
+}
+
+/// Where a key leads; the way is shorter the next time.
+fn end(
+    towards: &mut BTreeMap<openpgp::Material, openpgp::Material>,
+    key: openpgp::Material,
+) -> openpgp::Material {
+    let mut end = key;
+    while let Some(next) = towards.get(&end).filter(|next| **next != end) {
+        end = *next;
+    }
+    let mut at = key;
+    while at != end
+        && let Some(next) = towards.insert(at, end)
+    {
+        at = next;
+    }
+    end
 }
 
 /// The keys that one requirement trusts.
@@ -673,43 +738,7 @@ impl Failure {
 
 /// The requirements that are looked at: none that stands behind one that always fails.
 fn reached(requirements: &[Requirement]) -> impl Iterator<Item = &Requirement> {
-    requirements.iter().take_while(|requirement| !always_fails(requirement))
-}
-
-/// Whether a requirement fails for every image, whatever its signatures are.
-fn always_fails(requirement: &Requirement) -> bool {
-    match requirement {
-        Requirement::Reject
-        | Requirement::SignedBaseLayer { .. }
-        | Requirement::SigstoreSigned(_) => true,
-        Requirement::InsecureAcceptAnything | Requirement::Rule(_) | Requirement::SignedBy(_) => {
-            false
-        }
-        Requirement::AnyOf(parts) => parts.iter().all(always_fails),
-        // What accepts anything is no signer.
-        Requirement::AtLeast(AtLeast { requirements, .. }) => requirements
-            .iter()
-            .all(|part| always_fails(part) || matches!(part, Requirement::InsecureAcceptAnything)),
-    }
-}
-
-/// A rule as explanations name it.
-fn in_words(rule: &RuleUse) -> String {
-    let granted: Vec<&str> = rule.capabilities.iter().map(|granted| granted.name()).collect();
-    let granted = match granted.as_slice() {
-        [] => String::new(),
-        names => format!(", which may use {}", names.join(", ")),
-    };
-    format!("rule: {} with {}{granted}", rule.module, shown(&rule.settings))
-}
-
-/// Settings as far as they fit a line.
-fn shown(settings: &str) -> String {
-    if settings.chars().count() <= MAX_SETTINGS_SHOWN {
-        return settings.to_owned();
-    }
-    let shown: String = settings.chars().take(MAX_SETTINGS_SHOWN).collect();
-    format!("{shown}…")
+    requirements.iter().take_while(|requirement| !requirement.always_fails())
 }
 
 /// The OpenPGP messages among all signatures. One that is of no known format spoils all of them: it may be
@@ -813,6 +842,11 @@ fn accepted(
             hint,
         ));
     }
+    let mut material = vec![verified.primary];
+    for key in [Some(&verified.signer), trusted.keys.shared.get(&verified.primary)] {
+        material.extend(key.filter(|key| !material.contains(key)).copied());
+    }
+    let material = material.iter().map(ToString::to_string).collect();
     Ok(Claim {
         format: "simple-signing".to_owned(),
         key: verified.key,
@@ -823,7 +857,7 @@ fn accepted(
         creator: payload.creator,
         valid_until: verified.valid_until,
         requirement: place,
-        material: verified.material,
+        material,
     })
 }
 
@@ -880,11 +914,11 @@ fn key_problem(material: &Material, files: &[KeyFile]) -> Option<KeyProblem> {
     })
 }
 
-/// What verdicts about modules have in the place of a scope.
-const RULES_SCOPE: &str = "rulesFrom";
-
-/// Most characters of a rule's settings in an explanation: two lines of a terminal.
-const MAX_SETTINGS_SHOWN: usize = 160;
-
 /// As many fingerprints as fit three lines of a terminal.
 const MAX_FINGERPRINTS_SHOWN: usize = 4;
+
+/// How messages name `rulesFrom`.
+const MODULES_SCOPE: &str = "rulesFrom";
+
+/// As many characters of a rule's settings as fit two lines of a terminal.
+const MAX_SETTINGS_SHOWN: usize = 160;

@@ -5,6 +5,7 @@
 //! from the hashed part of the signature and from the caller; there is no clock.
 
 mod keyring;
+mod material;
 mod message;
 mod profile;
 mod ready;
@@ -19,6 +20,7 @@ use sequoia_openpgp::policy::{HashAlgoSecurity, Policy};
 use sequoia_openpgp::types::SignatureType;
 
 pub(crate) use keyring::{Candidate, Keyring};
+pub(crate) use material::Material;
 use message::{MessageError, SignedMessage, key_id};
 
 use crate::verdict::Reason;
@@ -36,8 +38,10 @@ pub(crate) struct Verified {
     pub(crate) signed_at: u64,
     /// The earliest expiry among signature, key and primary key.
     pub(crate) valid_until: Option<u64>,
-    /// Names of the primary key's and of the signing key's numbers.
-    pub(crate) material: Vec<String>,
+    /// Of the primary key.
+    pub(crate) primary: Material,
+    /// Of the key or subkey that signed.
+    pub(crate) signer: Material,
 }
 
 /// Verify a signed message at the time `now` in seconds since 1970-01-01 UTC. `candidates` are the trusted keys with
@@ -57,7 +61,7 @@ where
 
     let mut last = None;
     for id in issuers(signature) {
-        for Candidate { cert, key: place, ready, material } in candidates(id) {
+        for Candidate { cert, key: place, ready, primary, signer } in candidates(id) {
             let Some(key) = cert.keys().nth(place) else { continue };
             if let Some(fault) = profile::unsupported_key(key.key().mpis()) {
                 let key = hexadecimal(&key.key().fingerprint());
@@ -80,7 +84,8 @@ where
                 signing_key: hexadecimal(&key.key().fingerprint()),
                 signed_at: signature.signature_creation_time().map_or(0, profile::seconds),
                 valid_until,
-                material: material.to_vec(),
+                primary,
+                signer,
                 content: message.content,
             });
         }

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use crate::image::Subject;
 use crate::reference::{Reference, ReferenceError};
-use crate::rule::RuleUse;
+use crate::rule::{RuleUse, RuleUses};
 use crate::scope;
 use crate::verdict::{Candidate, Mistake};
 
@@ -31,16 +31,16 @@ pub const DEFAULT_SCOPE: &str = "default";
 pub struct Policy {
     default: Vec<Requirement>,
     transports: BTreeMap<String, Scopes>,
-    key_paths: Vec<String>,
-    rules: Vec<RuleUse>,
     rules_from: Option<Vec<Requirement>>,
+    rules: Vec<RuleUse>,
+    key_paths: Vec<String>,
 }
 
 impl Policy {
     /// Parse a document. Fails with every error that [`check`] would report, without its warnings.
     pub fn parse(document: &[u8]) -> Result<Self, Vec<Mistake>> {
         let (policy, mistakes) = document::read(document, &|_| None);
-        let (errors, _) = mistakes.into_parts();
+        let errors = mistakes.into_parts().errors;
         match policy {
             Some(policy) if errors.is_empty() => Ok(policy),
             _ => Err(errors),
@@ -68,19 +68,24 @@ impl Policy {
         Ok(Lookup { scope, requirements, candidates })
     }
 
-    /// Every requirement of the document, the parts of others included.
+    /// Every requirement of the document, those that are made of others and these.
     pub(crate) fn requirements(&self) -> impl Iterator<Item = &Requirement> {
         let scopes = self.transports.values().flat_map(BTreeMap::values).flatten();
-        let lists = self.default.iter().chain(scopes).chain(self.rules_from.iter().flatten());
-        lists.flat_map(Requirement::all)
+        let rules_from = self.rules_from.iter().flatten();
+        self.default.iter().chain(scopes).chain(rules_from).flat_map(Requirement::all)
     }
 
-    /// The rules that the document names: each distinct one once, in order of appearance.
-    pub fn rules(&self) -> &[RuleUse] {
-        &self.rules
+    /// The rules that requirements name by index.
+    pub fn rules(&self) -> RuleUses {
+        RuleUses { uses: self.rules.clone(), signed: self.rules_from.is_some() }
     }
 
-    /// What the signatures of a rule's module have to satisfy, if the document says: `rulesFrom`.
+    /// The rule with an index.
+    pub(crate) fn rule(&self, index: u32) -> Option<&RuleUse> {
+        self.rules.get(usize::try_from(index).ok()?)
+    }
+
+    /// `rulesFrom`: what must hold of the signatures of a rule's module, if anything.
     pub fn rules_from(&self) -> Option<&[Requirement]> {
         self.rules_from.as_deref()
     }
@@ -172,9 +177,16 @@ pub struct KeyProblem {
 /// `signedBy` requirement; its answers become warnings at the place that names the key.
 pub fn check(document: &[u8], problem: &dyn Fn(&Material) -> Option<KeyProblem>) -> Vec<Mistake> {
     let (_, mistakes) = document::read(document, problem);
-    let (mut errors, warnings) = mistakes.into_parts();
-    errors.extend(warnings);
-    errors
+    let mut parts = mistakes.into_parts();
+    parts.errors.append(&mut parts.warnings);
+    parts.errors
+}
+
+/// What of a document the implementations of containers-policy.json(5) refuse, though it is right here: in order of
+/// appearance.
+pub fn dialect(document: &[u8]) -> Vec<Mistake> {
+    let (_, mistakes) = document::read(document, &|_| None);
+    mistakes.into_parts().foreign
 }
 
 /// A transport's scopes, hosts in lower case, and their requirements.

@@ -88,6 +88,9 @@ pub struct RuleBudget {
     pub output_kib: Option<u32>,
 }
 
+/// What the name of a module in a registry begins with.
+pub const OCI_SCHEME: &str = "oci://";
+
 /// Longest time of one evaluation that a policy may grant, in milliseconds: webhooks wait ten seconds.
 pub const MAX_RULE_DEADLINE_MILLISECONDS: u32 = 10_000;
 

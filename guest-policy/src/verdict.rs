@@ -87,8 +87,9 @@ pub struct Claim {
     /// The requirement that this signature satisfied, from 0.
     #[serde(default)]
     pub requirement: u32,
-    /// Names of the key material, SHA-256 in hexadecimal: that of the primary key and that of the key that
-    /// signed. Claims that share one were made by the same signer, whatever certificate or format carries it.
+    /// Names of the key material, SHA-256 in hexadecimal: that of the primary key, that of the key that signed if
+    /// it is another, and one that all certificates have in common that share keys, if the policy has such. Claims
+    /// that share one were made by the same signer, whatever certificate or format carries it.
     #[serde(default)]
     pub material: Vec<String>,
 }

@@ -168,6 +168,15 @@ impl Engine {
             .map(mapped)
     }
 
+    /// What of a document other implementations of containers-policy.json(5) refuse, though it is right here.
+    pub fn dialect(&self, document: &[u8]) -> Result<Vec<Mistake>, EngineError> {
+        let budget = Budget::default();
+        let _permit = self.enter(&budget)?;
+        Live::new(&self.inner.pre, &budget)?
+            .call(&budget, |face, store| face.call_dialect(store, document))
+            .map(mapped)
+    }
+
     /// Load a policy for one process that asks a few questions: nothing is compiled.
     pub fn load(&self, document: &[u8], files: &[KeyFile]) -> Result<Policy, LoadError> {
         let budget = Budget::default();

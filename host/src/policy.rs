@@ -119,6 +119,15 @@ impl PolicyFile {
         engine.check(&self.document, &files).map_err(|e| self.unjudged(e))
     }
 
+    /// What of the document other implementations of containers-policy.json(5) refuse, though it is right here.
+    ///
+    /// # Errors
+    ///
+    /// The engine gives no answer.
+    pub fn dialect(&self, engine: &Engine) -> Result<Vec<Mistake>, PolicyError> {
+        engine.dialect(&self.document).map_err(|e| self.unjudged(e))
+    }
+
     fn first(paths: Vec<PathBuf>) -> Result<Self, PolicyError> {
         for path in &paths {
             match Self::read(path) {

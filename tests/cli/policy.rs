@@ -115,3 +115,47 @@ fn explain_says_each_requirement_in_words() {
     assert_eq!(requirements.len(), 1, "{document}");
     assert!(requirements[0].as_str().expect("text").contains(RSA4096), "{document}");
 }
+
+#[test]
+fn explain_draws_requirements_as_a_tree() {
+    let user = User::new();
+    user.policy(json!({"type": "atLeast", "count": 1, "requirements": [
+        {"type": "anyOf", "requirements": [{"type": "reject"}, {"type": "rule", "module": "a.wasm"}]},
+        {"type": "rule", "module": "b.wasm", "settings": {"days": 90}, "capabilities": ["log"]},
+    ]}));
+    let ended = user.run("policy explain --policy policy.json dir:/srv");
+    let drawn: Vec<_> =
+        ended.stdout.lines().skip_while(|line| !line.contains("requires")).skip(1).collect();
+    let expected = [
+        "  0  atLeast: a signer is behind one of these",
+        "     ├─ anyOf: one of these holds",
+        "     │  ├─ reject: holds for no image",
+        "     │  └─ rule: a.wasm",
+        "     └─ rule: b.wasm with {\"days\":90}, which may use log",
+    ];
+    assert_eq!(drawn, expected, "{ended:?}");
+    let ended = user.run("policy explain --policy policy.json --output json dir:/srv");
+    assert_eq!(ended.json()["requirements"][3], "    rule: a.wasm");
+}
+
+#[test]
+fn check_tells_what_others_refuse_if_it_is_asked() {
+    let user = User::new();
+    let rule = json!({"type": "rule", "module": "a.wasm"});
+    let document = json!({
+        "default": [{"type": "anyOf", "requirements": [rule]}],
+        "rulesFrom": [{"type": "reject"}],
+    });
+    user.write("policy.json", document.to_string());
+    let own = user.run("policy check policy.json");
+    assert_eq!((own.status, own.stdout.as_str()), (Some(0), ""), "{own:?}");
+    let ended = user.run("policy check --dialect containers --output json policy.json");
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    let told = ended.json();
+    let told = told["mistakes"].as_array().expect("mistakes");
+    let codes: Vec<_> = told.iter().map(|mistake| &mistake["code"]).collect();
+    assert_eq!(codes, ["dialect-requirement", "dialect-member"], "{ended:?}");
+    user.signed_by("rsa4096");
+    let plain = user.run("policy check --dialect containers policy.json");
+    assert_eq!((plain.status, plain.stdout.as_str()), (Some(0), ""), "{plain:?}");
+}

@@ -71,8 +71,9 @@ fn is_kebab(text: &str) -> bool {
 const PAGE: &str = "docs/reasons.md";
 
 /// The files that give codes, beside those of the policy document.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     "guest-policy/src/engine.rs",
+    "guest-policy/src/evaluation.rs",
     "guest-policy/src/openpgp.rs",
     "host/src/decide.rs",
     "host/src/policy.rs",

@@ -97,7 +97,10 @@ const IDENTITIES: [&str; 6] = [
     "remapIdentity",
 ];
 
-const TYPES: [&str; 11] = [
+const TYPES: [&str; 14] = [
+    "anyOf",
+    "atLeast",
+    "rule",
     "insecureAcceptAnything",
     "reject",
     "signedBaseLayer",

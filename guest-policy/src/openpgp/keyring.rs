@@ -1,16 +1,13 @@
 //! Trusted keys: what a `keyPath`, one of `keyPaths` or `keyData` holds.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Read;
 
 use sequoia_openpgp::armor::{Kind, Reader, ReaderMode};
 use sequoia_openpgp::cert::prelude::*;
-use sequoia_openpgp::crypto::mpi::PublicKey;
 use sequoia_openpgp::parse::Parse;
-use sequoia_openpgp::types::Curve;
-use sha2::{Digest as _, Sha256};
 
+use super::material::Material;
 use super::message::{Packets, key_id};
 use super::ready::Ready;
 use super::{profile, subpackets};
@@ -19,54 +16,10 @@ use super::{profile, subpackets};
 #[derive(Debug, Default)]
 pub(crate) struct Keyring {
     certs: Vec<Cert>,
+    /// Of each certificate, its primary key first: the keys that can sign.
+    materials: Vec<Vec<Material>>,
     /// By key identifier, which can collide.
     index: BTreeMap<[u8; 8], Vec<Place>>,
-}
-
-/// The name of a key's numbers: SHA-256, in hexadecimal, over its kind and the numbers, each with its length
-/// before it. Whatever certificate carries them, and whatever it says of them, the numbers have this name.
-fn material(key: &PublicKey) -> String {
-    let mut hash = Sha256::new();
-    let mut add = |part: &[u8]| {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    };
-    match key {
-        PublicKey::RSA { e, n } => {
-            add(b"rsa");
-            add(n.value());
-            add(e.value());
-        }
-        PublicKey::Ed25519 { a } => {
-            add(b"ed25519");
-            add(a);
-        }
-        PublicKey::EdDSA { curve, q } => match q.decode_point(curve) {
-            // Its first form in OpenPGP, of the same numbers.
-            Ok((point, _)) if *curve == Curve::Ed25519 => {
-                add(b"ed25519");
-                add(point);
-            }
-            _ => {
-                add(b"eddsa");
-                add(curve.oid());
-                add(q.value());
-            }
-        },
-        PublicKey::ECDSA { curve, q } => {
-            add(b"ecdsa");
-            add(curve.oid());
-            add(q.value());
-        }
-        other => {
-            add(b"other");
-            add(format!("{other:?}").as_bytes());
-        }
-    }
-    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Where a key is.
@@ -75,8 +28,8 @@ struct Place {
     cert: usize,
     /// Which of the certificate's keys.
     key: usize,
+    material: Material,
     ready: Option<Ready>,
-    material: Vec<String>,
 }
 
 /// A key that a signature may be by.
@@ -87,8 +40,10 @@ pub(crate) struct Candidate<'a> {
     pub(super) key: usize,
     /// The key made ready, if it is of a kind for which that helps.
     pub(super) ready: Option<&'a Ready>,
-    /// The names of the primary key's numbers and of this key's; one if they are the same.
-    pub(super) material: &'a [String],
+    /// The certificate's primary key.
+    pub(super) primary: Material,
+    /// This key.
+    pub(super) signer: Material,
 }
 
 impl Keyring {
@@ -133,6 +88,11 @@ impl Keyring {
         &self.certs
     }
 
+    /// Of each certificate, its primary key first: the keys that can sign.
+    pub(crate) fn materials(&self) -> impl Iterator<Item = &[Material]> {
+        self.materials.iter().map(Vec::as_slice)
+    }
+
     /// The identifiers of all keys.
     pub(crate) fn ids(&self) -> impl Iterator<Item = [u8; 8]> {
         self.index.keys().copied()
@@ -141,9 +101,14 @@ impl Keyring {
     /// The keys with this identifier.
     pub(crate) fn candidates(&self, id: [u8; 8]) -> impl Iterator<Item = Candidate<'_>> {
         let places = self.index.get(&id).into_iter().flatten();
-        places.filter_map(|Place { cert, key, ready, material }| {
-            let cert = self.certs.get(*cert)?;
-            Some(Candidate { cert, key: *key, ready: ready.as_ref(), material })
+        places.filter_map(|Place { cert, key, material, ready }| {
+            Some(Candidate {
+                cert: self.certs.get(*cert)?,
+                key: *key,
+                ready: ready.as_ref(),
+                primary: *self.materials.get(*cert)?.first()?,
+                signer: *material,
+            })
         })
     }
 
@@ -173,18 +138,20 @@ impl Keyring {
             CertParser::from_bytes(stream).map_err(|e| KeyringError::Damaged(e.to_string()))?;
         for cert in parser {
             let cert = cert.map_err(|e| KeyringError::Damaged(e.to_string()))?;
+            let mut materials = Vec::new();
             for (place, key) in cert.keys().enumerate() {
+                let material = Material::of(key.key().mpis());
+                if place == 0 || key.key().pk_algo().for_signing() {
+                    materials.push(material);
+                }
                 if let Some(id) = key_id(&key.key().fingerprint().into()) {
                     let ready = Ready::new(key.key().mpis());
-                    let primary = cert.primary_key();
-                    let mut material =
-                        vec![material(primary.key().mpis()), material(key.key().mpis())];
-                    material.dedup();
-                    let place = Place { cert: self.certs.len(), key: place, ready, material };
+                    let place = Place { cert: self.certs.len(), key: place, material, ready };
                     self.index.entry(id).or_default().push(place);
                 }
             }
             self.certs.push(cert);
+            self.materials.push(materials);
         }
         Ok(())
     }

@@ -4,23 +4,22 @@
 //! A reader goes on after a mistake wherever that makes sense, so that all of them are told at once. A part
 //! that cannot be understood is `None`; a document with any error is refused as a whole.
 
+mod composite;
+mod rule;
+
 use std::collections::BTreeMap;
 
 use super::identity::{IdentityMatch, Prefix};
 use super::json::{self, Fault, Kind, Value};
 use super::mistakes::{Mistakes, Place, quoted, similar};
 use super::requirement::{
-    AtLeast, Fulcio, KeySource, KeyType, Material, Pki, Requirement, SignedBy, SigstoreSigned,
-    SigstoreTrust,
+    Fulcio, KeySource, KeyType, Material, Pki, Requirement, SignedBy, SigstoreSigned, SigstoreTrust,
 };
 use super::{KeyProblem, MAX_DOCUMENT_BYTES, Policy, Scopes};
-use crate::digest::Algorithm;
+use crate::evaluation::MAX_NESTING;
 use crate::lenient_base64;
 use crate::reference::Reference;
-use crate::rule::{
-    Capability, MAX_RULE_DEADLINE_MILLISECONDS, MAX_RULE_MEMORY_MIB, MAX_RULE_OUTPUT_KIB,
-    RuleBudget, RuleUse,
-};
+use crate::rule::RuleUse;
 use crate::scope;
 
 /// Read a document. `problem` looks at each key of a `signedBy` requirement.
@@ -33,8 +32,10 @@ pub(super) fn read(
         problem,
         key_paths: Vec::new(),
         looked_at: BTreeMap::new(),
+        signed_by: 0,
         rules: Vec::new(),
-        depth: 0,
+        indices: BTreeMap::new(),
+        nesting: 0,
         in_rules_from: false,
     };
     if document.len() > MAX_DOCUMENT_BYTES {
@@ -64,18 +65,22 @@ struct Reader<'a> {
     key_paths: Vec<String>,
     /// What `problem` said about each of `key_paths`: a file that many scopes name is looked at once.
     looked_at: BTreeMap<String, Option<KeyProblem>>,
-    /// Each distinct one once, in order of appearance.
+    /// How many requirements `signedBy` there were.
+    signed_by: usize,
+    /// The distinct rules, in order of appearance.
     rules: Vec<RuleUse>,
-    /// How many requirements are around the one that is being read.
-    depth: usize,
-    /// Whether it is `rulesFrom` that is being read.
+    /// Where each of `rules` is, by all but its place.
+    indices: BTreeMap<RuleUse, u32>,
+    /// In how many requirements the one that is read lies.
+    nesting: u32,
+    /// Whether it is about modules of rules.
     in_rules_from: bool,
 }
 
 impl Reader<'_> {
     fn policy(&mut self, value: &Value) -> Option<Policy> {
         let root = Place::root(value.at);
-        let members = self.members(value, &root, &["default", "transports", "rulesFrom"])?;
+        let members = self.members(value, &root, &["default", "rulesFrom", "transports"])?;
         let (mut default, mut transports) = (None, Some(BTreeMap::new()));
         let mut rules_from = Some(None);
         for (key, value, place) in members.iter() {
@@ -84,15 +89,12 @@ impl Reader<'_> {
                     default = self.requirements(value, &place);
                     self.warn_if_open(default.as_deref(), &place, "every image without a scope");
                 }
-                "rulesFrom" => {
-                    self.in_rules_from = true;
-                    let list = self.requirements(value, &place);
-                    self.in_rules_from = false;
-                    self.warn_if_open(list.as_deref(), &place, "every rule");
-                    rules_from = list.map(Some);
-                }
+                "rulesFrom" => rules_from = self.rules_from(value, &place).map(Some),
                 _ => transports = self.transports(value, &place),
             }
+        }
+        if let (Some(Some(required)), Some((_, place))) = (&rules_from, members.get("rulesFrom")) {
+            self.warn_of_files(required, &place);
         }
         if members.get("default").is_none() {
             self.mistakes.error(
@@ -105,9 +107,9 @@ impl Reader<'_> {
         Some(Policy {
             default: default?,
             transports: transports?,
-            key_paths: std::mem::take(&mut self.key_paths),
-            rules: std::mem::take(&mut self.rules),
             rules_from: rules_from?,
+            rules: std::mem::take(&mut self.rules),
+            key_paths: std::mem::take(&mut self.key_paths),
         })
     }
 
@@ -189,7 +191,7 @@ impl Reader<'_> {
     }
 
     fn warn_if_open(&mut self, list: Option<&[Requirement]>, place: &Place<'_>, whom: &str) {
-        if list.is_some_and(|list| list.iter().all(Requirement::is_open)) {
+        if list.is_some_and(|list| list.iter().all(Requirement::always_holds)) {
             self.mistakes.warn(
                 place,
                 "accepts-anything",
@@ -227,7 +229,13 @@ impl Reader<'_> {
 
     fn requirement(&mut self, value: &Value, place: &Place<'_>) -> Option<Requirement> {
         let name = self.type_name(value, place)?;
+        if OWN_TYPES.contains(&name.as_str()) && self.nesting == 0 {
+            let message = format!("Unknown policy requirement type {}", quoted(&name));
+            self.mistakes.foreign(place, "dialect-requirement", message);
+        }
         match name.as_str() {
+            "anyOf" => self.any_of(value, place),
+            "atLeast" => self.at_least(value, place).map(Requirement::AtLeast),
             "insecureAcceptAnything" => {
                 self.members(value, place, &["type"])?;
                 Some(Requirement::InsecureAcceptAnything)
@@ -236,6 +244,7 @@ impl Reader<'_> {
                 self.members(value, place, &["type"])?;
                 Some(Requirement::Reject)
             }
+            "rule" => self.rule(value, place).map(Requirement::Rule),
             "signedBaseLayer" => {
                 let members = self.members(value, place, &["type", "baseLayerIdentity"])?;
                 self.mistakes.warn(
@@ -258,244 +267,8 @@ impl Reader<'_> {
                 );
                 self.sigstore_signed(value, place).map(Requirement::SigstoreSigned)
             }
-            "rule" => self.rule(value, place).map(Requirement::Rule),
-            "anyOf" => {
-                let members = self.members(value, place, &["type", "requirements"])?;
-                self.parts(&members, place, &name).map(Requirement::AnyOf)
-            }
-            "atLeast" => self.at_least(value, place).map(Requirement::AtLeast),
             _ => self.unknown_type(value, place, "requirement", &name, &REQUIREMENT_TYPES),
         }
-    }
-
-    /// `requirements` of a requirement that is made of others.
-    fn parts(
-        &mut self,
-        members: &Members<'_>,
-        place: &Place<'_>,
-        name: &str,
-    ) -> Option<Vec<Requirement>> {
-        let (value, list) = self.required(members, "requirements", place)?;
-        if self.depth == MAX_REQUIREMENT_DEPTH {
-            let message = format!("requirements are nested more than {MAX_REQUIREMENT_DEPTH} deep");
-            self.mistakes.error(place, "requirements-nested", message, None);
-            return None;
-        }
-        self.depth += 1;
-        let parts = self.requirements(value, &list);
-        self.depth -= 1;
-        let open = |part: &Requirement| matches!(part, Requirement::InsecureAcceptAnything);
-        if let Some(at) = parts.as_ref().and_then(|parts| parts.iter().position(open)) {
-            let (message, hint) = match name {
-                "anyOf" => (
-                    "this part holds for every image, so that the others do not matter",
-                    "remove it",
-                ),
-                _ => ("this part is no signer, and counts for nothing", "remove it"),
-            };
-            let place = list.index(at, value.at);
-            self.mistakes.warn(&place, "accepts-anything", message, Some(hint.to_owned()));
-        }
-        parts
-    }
-
-    fn at_least(&mut self, value: &Value, place: &Place<'_>) -> Option<AtLeast> {
-        let members = self.members(value, place, &["type", "count", "requirements"])?;
-        let count = self.required(&members, "count", place);
-        let count =
-            count.and_then(|(value, place)| self.whole_number(value, &place, 1, MAX_SIGNERS));
-        let requirements = self.parts(&members, place, "atLeast");
-        Some(AtLeast { count: count?, requirements: requirements? })
-    }
-
-    /// A number without a fraction, from `least` to `most`.
-    fn whole_number(
-        &mut self,
-        value: &Value,
-        place: &Place<'_>,
-        least: u32,
-        most: u32,
-    ) -> Option<u32> {
-        let Kind::Number(digits) = &value.kind else {
-            return self.wrong_type(place, "a number", &value.kind);
-        };
-        let number = digits.parse().ok().filter(|number| (least..=most).contains(number));
-        if number.is_none() {
-            let message = format!("expected a whole number from {least} to {most}, got {digits}");
-            self.mistakes.error(place, "number-invalid", message, None);
-        }
-        number
-    }
-
-    /// A rule; its number among [`Self::rules`].
-    fn rule(&mut self, value: &Value, place: &Place<'_>) -> Option<u32> {
-        let members = self.members(
-            value,
-            place,
-            &["type", "module", "settings", "capabilities", "data", "budget"],
-        )?;
-        if self.in_rules_from {
-            let message = "a rule cannot decide which rules are used";
-            let hint = "say in rulesFrom by signedBy whose keys sign rules".to_owned();
-            self.mistakes.error(place, "rule-misplaced", message, Some(hint));
-            return None;
-        }
-        let module = self.module(&members, place);
-        let settings = self.settings(&members);
-        let capabilities = self.capabilities(&members);
-        let data = self.rule_data(&members, capabilities.as_deref());
-        let budget = self.budget(&members);
-        let rule = RuleUse {
-            module: module?,
-            settings: settings?,
-            capabilities: capabilities?,
-            data: data?,
-            budget: budget?,
-            place: place.path(),
-        };
-        let same = |known: &RuleUse| RuleUse { place: rule.place.clone(), ..known.clone() } == rule;
-        let number = match self.rules.iter().position(same) {
-            Some(number) => number,
-            None if self.rules.len() == MAX_RULES => {
-                let message = format!("the document has more than {MAX_RULES} distinct rules");
-                self.mistakes.error(place, "rules-too-many", message, None);
-                return None;
-            }
-            None => {
-                self.rules.push(rule);
-                self.rules.len() - 1
-            }
-        };
-        u32::try_from(number).ok()
-    }
-
-    fn module(&mut self, members: &Members<'_>, place: &Place<'_>) -> Option<String> {
-        let (value, place) = self.required(members, "module", place)?;
-        let text = self.string(value, &place)?;
-        let fault = match text.strip_prefix("oci://") {
-            Some(name) => match Reference::parse_normalized(name) {
-                Err(error) => Some(error.to_string()),
-                Ok(reference) if reference.is_name_only() => {
-                    Some("it has neither a digest nor a tag".to_owned())
-                }
-                Ok(reference) => reference
-                    .digest()
-                    .filter(|digest| digest.algorithm() != Algorithm::Sha256)
-                    .map(|_| "its digest is none of SHA-256".to_owned()),
-            },
-            None if text.is_empty() => Some("it is empty".to_owned()),
-            None if text.contains("://") => Some("only oci:// is known".to_owned()),
-            None => None,
-        };
-        if let Some(fault) = fault {
-            let message = format!("{} names no module: {fault}", quoted(text));
-            let hint = "expected the path of a file, or oci://host/path@sha256:…".to_owned();
-            self.mistakes.error(&place, "module-invalid", message, Some(hint));
-            return None;
-        }
-        Some(text.to_owned())
-    }
-
-    fn settings(&mut self, members: &Members<'_>) -> Option<String> {
-        let Some((value, place)) = members.get("settings") else { return Some("{}".to_owned()) };
-        if !matches!(value.kind, Kind::Object(_)) {
-            return self.wrong_object(&place, &value.kind);
-        }
-        let before = self.mistakes.count();
-        self.without_repetition(value, &place);
-        (self.mistakes.count() == before).then(|| value.compact())
-    }
-
-    /// Tell every key that an object, however deep, has twice.
-    fn without_repetition(&mut self, value: &Value, place: &Place<'_>) {
-        match &value.kind {
-            Kind::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    self.without_repetition(item, &place.index(index, item.at));
-                }
-            }
-            Kind::Object(_) => {
-                for (_, value, place) in self.any_members(value, place).into_iter().flatten() {
-                    self.without_repetition(value, &place);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn capabilities(&mut self, members: &Members<'_>) -> Option<Vec<Capability>> {
-        let Some((value, place)) = members.get("capabilities") else { return Some(Vec::new()) };
-        let mut names = self.list(value, &place, |reader, value, place| {
-            let name = reader.string(value, place)?;
-            let capability = name.parse().ok();
-            if capability.is_none() {
-                let known = Capability::ALL.map(Capability::name);
-                let hint = match similar(name, &known) {
-                    Some(meant) => format!("did you mean {meant:?}?"),
-                    None => format!("there are {}", known.join(", ")),
-                };
-                let message = format!("Unknown capability {}", quoted(name));
-                reader.mistakes.error(place, "capability-unknown", message, Some(hint));
-            }
-            capability
-        })?;
-        let given = names.len();
-        names.sort_unstable();
-        names.dedup();
-        if names.len() < given {
-            let hint = Some("remove the repetition".to_owned());
-            self.mistakes.warn(
-                &place,
-                "capability-repeated",
-                "a capability is granted twice",
-                hint,
-            );
-        }
-        Some(names)
-    }
-
-    fn rule_data(
-        &mut self,
-        members: &Members<'_>,
-        capabilities: Option<&[Capability]>,
-    ) -> Option<BTreeMap<String, String>> {
-        let Some((value, place)) = members.get("data") else { return Some(BTreeMap::new()) };
-        if capabilities.is_some_and(|granted| !granted.contains(&Capability::Data)) {
-            let message = "documents are named, but the rule may not read them";
-            let hint = r#"add "data" to its capabilities"#.to_owned();
-            self.mistakes.error(&place, "capability-missing", message, Some(hint));
-        }
-        let documents = self.any_members(value, &place)?;
-        let read = documents.into_iter().map(|(name, value, place)| {
-            let path = self.string(value, &place)?;
-            if name.is_empty() || path.is_empty() {
-                let message = "a document needs a name and a path";
-                self.mistakes.error(&place, "value-missing", message, None);
-                return None;
-            }
-            Some((name.to_owned(), path.to_owned()))
-        });
-        read.collect::<Vec<_>>().into_iter().collect()
-    }
-
-    fn budget(&mut self, members: &Members<'_>) -> Option<RuleBudget> {
-        let Some((value, place)) = members.get("budget") else {
-            return Some(RuleBudget::default());
-        };
-        let members =
-            self.members(value, &place, &["deadlineMilliseconds", "memoryMiB", "outputKiB"])?;
-        let mut number = |key: &str, most: u32| match members.get(key) {
-            Some((value, place)) => self.whole_number(value, &place, 1, most).map(Some),
-            None => Some(None),
-        };
-        let deadline = number("deadlineMilliseconds", MAX_RULE_DEADLINE_MILLISECONDS);
-        let memory = number("memoryMiB", MAX_RULE_MEMORY_MIB);
-        let output = number("outputKiB", MAX_RULE_OUTPUT_KIB);
-        Some(RuleBudget {
-            deadline_milliseconds: deadline?,
-            memory_mib: memory?,
-            output_kib: output?,
-        })
     }
 
     fn signed_by(&mut self, value: &Value, place: &Place<'_>) -> Option<SignedBy> {
@@ -507,7 +280,9 @@ impl Reader<'_> {
         let key_type = self.key_type(&members, place);
         let keys = self.signed_by_keys(&members, place, key_type);
         let identity = self.signed_identity(&members);
-        Some(SignedBy { key_type: key_type?, keys: keys?, identity: identity? })
+        let number = self.signed_by;
+        self.signed_by += 1;
+        Some(SignedBy { key_type: key_type?, keys: keys?, identity: identity?, number })
     }
 
     fn key_type(&mut self, members: &Members<'_>, place: &Place<'_>) -> Option<KeyType> {
@@ -606,12 +381,7 @@ impl Reader<'_> {
         place: &Place<'_>,
         key_type: Option<KeyType>,
     ) {
-        let none = match keys {
-            KeySource::Data(data) => data.is_empty(),
-            KeySource::Path(_) => false,
-            KeySource::Paths(paths) => paths.is_empty(),
-        };
-        if none {
+        if keys.is_empty() {
             self.mistakes.warn(
                 place,
                 "keys-empty",
@@ -1228,15 +998,8 @@ const REQUIREMENT_TYPES: [&str; 8] = [
     "sigstoreSigned",
 ];
 
-/// How many requirements may stand around one. The document's own limit of nesting allows no more.
-const MAX_REQUIREMENT_DEPTH: usize = 4;
-
-/// Most distinct rules of a document: one for every team of a large organisation. Each is compiled code that
-/// a server holds.
-const MAX_RULES: usize = 256;
-
-/// Most signers that `atLeast` may ask for: as many as there are signatures of one image that are looked at.
-const MAX_SIGNERS: u32 = 128;
+/// Those of them that no other implementation has.
+const OWN_TYPES: [&str; 3] = ["anyOf", "atLeast", "rule"];
 
 const IDENTITY_TYPES: [&str; 6] = [
     "exactReference",

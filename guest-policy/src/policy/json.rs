@@ -336,8 +336,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Deepest nesting of arrays and objects. A policy needs seven; the reader recurses, and the sandbox's stack is small.
-const MAX_DEPTH: usize = 16;
+/// Deepest nesting of arrays and objects. A policy needs seven, one with requirements in others fifteen, and the
+/// settings of a rule as many again; the reader recurses, and the sandbox's stack is small.
+const MAX_DEPTH: usize = 32;
 
 #[cfg(test)]
 mod tests {

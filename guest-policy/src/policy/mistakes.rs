@@ -60,13 +60,23 @@ pub(super) struct Mistakes {
     lines: Vec<usize>,
     errors: Vec<Mistake>,
     warnings: Vec<Mistake>,
+    foreign: Vec<Mistake>,
+}
+
+/// Mistakes by what follows from them, each in order of appearance.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) errors: Vec<Mistake>,
+    pub(super) warnings: Vec<Mistake>,
+    /// What is right here and nowhere else.
+    pub(super) foreign: Vec<Mistake>,
 }
 
 impl Mistakes {
     pub(super) fn of(document: &[u8]) -> Self {
         let ends = document.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
         let lines = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
-        Self { lines, errors: Vec::new(), warnings: Vec::new() }
+        Self { lines, errors: Vec::new(), warnings: Vec::new(), foreign: Vec::new() }
     }
 
     pub(super) fn error(
@@ -91,19 +101,21 @@ impl Mistakes {
         keep(&mut self.warnings, mistake);
     }
 
-    /// How many errors were told.
-    pub(super) fn count(&self) -> usize {
-        self.errors.len()
+    /// Something that other implementations refuse.
+    pub(super) fn foreign(&mut self, place: &Place<'_>, code: &str, message: impl Into<String>) {
+        let hint = "podman, skopeo and CRI-O refuse the whole document: give them one of their own";
+        let hint = Some(hint.to_owned());
+        let mistake = self.mistake(Severity::Error, place, code, message.into(), hint);
+        keep(&mut self.foreign, mistake);
     }
 
-    /// Errors and warnings, each in order of appearance.
-    pub(super) fn into_parts(mut self) -> (Vec<Mistake>, Vec<Mistake>) {
-        for mistakes in [&mut self.errors, &mut self.warnings] {
+    pub(super) fn into_parts(mut self) -> Parts {
+        for mistakes in [&mut self.errors, &mut self.warnings, &mut self.foreign] {
             // Behind these there is only the remark that there are more.
             let told = mistakes.len().min(MAX_MISTAKES);
             mistakes[..told].sort_by_key(|mistake| (mistake.line, mistake.column));
         }
-        (self.errors, self.warnings)
+        Parts { errors: self.errors, warnings: self.warnings, foreign: self.foreign }
     }
 
     fn mistake(
@@ -211,7 +223,8 @@ mod tests {
         mistakes.error(&root, "first", "", None);
         mistakes.error(&root.key("a", 9), "second", "", None);
         mistakes.error(&root.key("b", 11), "third", "", None);
-        let places: Vec<_> = mistakes.into_parts().0.iter().map(|m| (m.line, m.column)).collect();
+        let places: Vec<_> =
+            mistakes.into_parts().errors.iter().map(|m| (m.line, m.column)).collect();
         assert_eq!(places, [(1, 1), (2, 8), (3, 1)]);
     }
 
@@ -249,7 +262,7 @@ mod tests {
         for _ in 0..1000 {
             mistakes.error(&Place::root(0), "again", "", None);
         }
-        let (errors, _) = mistakes.into_parts();
+        let errors = mistakes.into_parts().errors;
         assert_eq!(errors.len(), MAX_MISTAKES + 1);
         assert_eq!(errors.last().map(|m| m.code.as_str()), Some("too-many-mistakes"));
     }

@@ -1,14 +1,22 @@
 //! Requirements: the entries of a scope's list.
 
+use std::collections::BTreeSet;
+
 use super::identity::IdentityMatch;
 
 /// One entry of a scope's list of requirements.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Requirement {
+    /// Holds if one of these does.
+    AnyOf(Vec<Self>),
+    /// Holds if enough distinct signers are behind those of its parts that hold.
+    AtLeast(AtLeast),
     /// Holds for every image.
     InsecureAcceptAnything,
     /// Holds for no image.
     Reject,
+    /// Holds if the rule with this index in the document says so.
+    Rule(u32),
     /// `signedBaseLayer`. No implementation evaluates it: it holds for no image.
     SignedBaseLayer {
         /// The base layer's identity.
@@ -18,20 +26,14 @@ pub enum Requirement {
     SignedBy(SignedBy),
     /// Holds if a sigstore signature vouches for the image.
     SigstoreSigned(SigstoreSigned),
-    /// Holds if the rule allows the image: its number in [`super::Policy::rules`].
-    Rule(u32),
-    /// Holds if one of the parts does. Never empty.
-    AnyOf(Vec<Requirement>),
-    /// Holds if so many distinct signers are behind the parts that hold.
-    AtLeast(AtLeast),
 }
 
 /// The requirement `atLeast`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AtLeast {
-    /// At least 1.
+    /// How many signers. Never 0.
     pub count: u32,
-    /// Never empty.
+    /// The parts. Never empty.
     pub requirements: Vec<Requirement>,
 }
 
@@ -44,6 +46,8 @@ pub struct SignedBy {
     pub keys: KeySource,
     /// Which signed identities count.
     pub identity: IdentityMatch,
+    /// Which `signedBy` of the document it is, from 0.
+    pub number: usize,
 }
 
 /// `keyType` of [`SignedBy`].
@@ -142,40 +146,87 @@ pub struct Pki {
 }
 
 impl Requirement {
+    /// The requirements that this one is made of; none where it is not made of others.
+    pub fn parts(&self) -> &[Self] {
+        match self {
+            Self::AnyOf(parts) | Self::AtLeast(AtLeast { requirements: parts, .. }) => parts,
+            _ => &[],
+        }
+    }
+
+    /// This requirement and all that it is made of, each before its parts.
+    pub fn all(&self) -> Vec<&Self> {
+        let parts = self.parts().iter().flat_map(Self::all);
+        std::iter::once(self).chain(parts).collect()
+    }
+
     /// Whether an evaluation of this requirement looks at signatures.
     pub fn needs_signatures(&self) -> bool {
         matches!(self, Self::SignedBy(_) | Self::SigstoreSigned(_))
             || self.parts().iter().any(Self::needs_signatures)
     }
 
-    /// The requirements that this one is made of; none for most.
-    pub fn parts(&self) -> &[Self] {
+    /// Whether it fails for every image, whatever its signatures are and whatever rules say.
+    pub fn always_fails(&self) -> bool {
         match self {
-            Self::AnyOf(parts) => parts,
-            Self::AtLeast(AtLeast { requirements, .. }) => requirements,
-            _ => &[],
+            Self::Reject | Self::SignedBaseLayer { .. } | Self::SigstoreSigned(_) => true,
+            Self::AnyOf(parts) => parts.iter().all(Self::always_fails),
+            Self::AtLeast(at_least) => !at_least.can_be_reached(),
+            Self::InsecureAcceptAnything | Self::Rule(_) | Self::SignedBy(_) => false,
         }
     }
 
-    /// This requirement and all its parts, each before its own.
-    pub(crate) fn all(&self) -> Vec<&Self> {
-        let mut all = vec![self];
-        all.extend(self.parts().iter().flat_map(Self::all));
-        all
-    }
-
-    /// Whether signers are counted, or told to a rule: then all that signed have to be found.
-    pub(crate) fn wants_all_signers(&self) -> bool {
-        matches!(self, Self::AtLeast(_) | Self::Rule(_))
-            || self.parts().iter().any(Self::wants_all_signers)
-    }
-
-    /// Whether the requirement holds for every image, signed or not.
-    pub(crate) fn is_open(&self) -> bool {
+    /// Whether it holds for every image.
+    pub fn always_holds(&self) -> bool {
         match self {
-            Self::InsecureAcceptAnything => true,
-            Self::AnyOf(parts) => parts.iter().any(Self::is_open),
-            _ => false,
+            Self::AnyOf(parts) => parts.iter().any(Self::always_holds),
+            _ => *self == Self::InsecureAcceptAnything,
+        }
+    }
+
+    /// Whether a rule has a say in it.
+    pub fn has_rule(&self) -> bool {
+        matches!(self, Self::Rule(_)) || self.parts().iter().any(Self::has_rule)
+    }
+
+    /// Whether signers are counted in it.
+    pub fn counts_signers(&self) -> bool {
+        matches!(self, Self::AtLeast(_)) || self.parts().iter().any(Self::counts_signers)
+    }
+
+    /// Collect the rules that may be behind it. Whether there may be any number of other signers, too.
+    fn signers<'a>(&'a self, rules: &mut BTreeSet<&'a u32>) -> bool {
+        match self {
+            Self::Rule(rule) => {
+                rules.insert(rule);
+                false
+            }
+            // Which keys are in a file is not known here.
+            Self::SignedBy(signed_by) => {
+                signed_by.key_type == KeyType::GpgKeys && !signed_by.keys.is_empty()
+            }
+            Self::AtLeast(at_least) if !at_least.can_be_reached() => false,
+            _ => self.parts().iter().fold(false, |any, part| part.signers(rules) | any),
+        }
+    }
+}
+
+impl AtLeast {
+    /// Whether so many signers can ever be behind the parts, as far as the document tells.
+    pub fn can_be_reached(&self) -> bool {
+        let mut rules = BTreeSet::new();
+        let any = self.requirements.iter().fold(false, |any, part| part.signers(&mut rules) | any);
+        any || rules.len() >= self.count as usize
+    }
+}
+
+impl KeySource {
+    /// Whether there is certainly no key.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Data(data) => data.is_empty(),
+            Self::Path(_) => false,
+            Self::Paths(paths) => paths.is_empty(),
         }
     }
 }

@@ -62,15 +62,43 @@ fn candidates(explanation: &Explanation, style: Style) -> String {
 /// What a scope requires, a line for each requirement under its number.
 pub(super) fn requirements(explanation: &Explanation, style: Style) -> String {
     let scope = style.strong(&printable(&explanation.scope));
-    let all = match explanation.requirements.len() {
+    let all = match explanation.requirements.iter().filter(|part| part.depth == 0).count() {
         0 | 1 => "requires",
         _ => "requires all of",
     };
     let mut text = format!("{scope} {all}:\n");
-    for (number, requirement) in lines(explanation).iter().enumerate() {
-        let _ = writeln!(text, "  {number}  {}", printable(requirement));
+    let depths: Vec<u32> = explanation.requirements.iter().map(|part| part.depth).collect();
+    let mut number = 0;
+    for (part, branch) in explanation.requirements.iter().zip(branches(&depths)) {
+        let words = printable(&part.words);
+        if part.depth == 0 {
+            let _ = writeln!(text, "  {number}  {words}");
+            number += 1;
+        } else {
+            let _ = writeln!(text, "     {}{words}", style.quiet(&branch));
+        }
     }
     text
+}
+
+/// What is drawn before each node of a tree in pre-order, so that its parts hang below it; nothing before those at
+/// the top.
+pub(crate) fn branches(depths: &[u32]) -> Vec<String> {
+    let branch = |(at, depth): (usize, &u32)| {
+        // Whether another one follows at this level, below the same node.
+        let goes_on = |level: u32| {
+            let next = depths[at + 1..].iter().find(|depth| **depth <= level);
+            next == Some(&level)
+        };
+        let trunk: String =
+            (1..*depth).map(|level| if goes_on(level) { "│  " } else { "   " }).collect();
+        match depth {
+            0 => String::new(),
+            _ if goes_on(*depth) => format!("{trunk}├─ "),
+            _ => format!("{trunk}└─ "),
+        }
+    };
+    depths.iter().enumerate().map(branch).collect()
 }
 
 /// A line for each requirement and each part of one: parts are set in by two spaces.
@@ -112,6 +140,36 @@ docker/example.com requires:
   0  every image is rejected
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn parts_hang_below_what_they_are_parts_of() {
+        let part = |depth, words: &str| Explained { depth, words: words.to_owned() };
+        let requirements = vec![
+            part(0, "two of"),
+            part(1, "any of"),
+            part(2, "a"),
+            part(2, "b"),
+            part(1, "c"),
+            part(0, "any of"),
+            part(1, "all"),
+            part(2, "d"),
+        ];
+        let explanation = Explanation { requirements, ..explanation() };
+        let expected = "\
+docker/example.com requires all of:
+  0  two of
+     ├─ any of
+     │  ├─ a
+     │  └─ b
+     └─ c
+  1  any of
+     └─ all
+        └─ d
+";
+        assert_eq!(super::requirements(&explanation, Style::Plain), expected);
+        let lines = ["two of", "  any of", "    a", "    b", "  c", "any of", "  all", "    d"];
+        assert_eq!(super::lines(&explanation), lines);
     }
 
     #[test]

@@ -28,8 +28,7 @@ mod generated {
 pub(super) fn ask<T>(question: &rule::Question, ask: impl FnOnce(wit::Question<'_>) -> T) -> T {
     let material: Vec<_> = question.claims.iter().map(texts).collect();
     let claims: Vec<_> = question.claims.iter().zip(&material).map(claim).collect();
-    let signers: Vec<_> =
-        question.attestations.iter().map(|one| texts(&one.signed_by)).collect();
+    let signers: Vec<_> = question.attestations.iter().map(|one| texts(&one.signed_by)).collect();
     let attestations: Vec<_> =
         question.attestations.iter().zip(&signers).map(attestation).collect();
     let texts = question.workload.as_ref().map(Texts::of);
