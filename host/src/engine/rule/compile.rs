@@ -202,10 +202,10 @@ const ELF: &[u8] = b"\x7fELF";
 /// The exit status of a process that refuses a module.
 const REFUSED: i32 = 1;
 
-/// Wall-clock time for compiling: twice the processor's, which others may want.
-const COMPILE_DEADLINE: Duration = Duration::from_secs(120);
+/// Wall-clock time for compiling: five times the processor's, which others may want.
+const COMPILE_DEADLINE: Duration = Duration::from_secs(300);
 
-/// Time of the processor for compiling: ten times what a rule in Python takes.
+/// Time of the processor for compiling: five times what a rule in JavaScript takes.
 const MAX_COMPILE_SECONDS: u64 = 60;
 
 /// Address space for compiling: three times what a rule in Python takes.
