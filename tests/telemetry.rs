@@ -61,7 +61,7 @@ pub(crate) fn metrics() -> Metrics {
     metrics.rule("max-age", "deny", took);
     metrics.rule_fault("rule-deadline");
     metrics.rule_slots(4);
-    metrics.rules_in_use(1);
+    metrics.rule_slots_in_use(1);
     metrics.reload("policy", true);
     metrics.generation(1);
     metrics.ready(true);

@@ -140,7 +140,8 @@ impl Verdicts {
             answers: Flights::default(),
             resolutions: Flights::default(),
             gathering: Flights::default(),
-            gates: Gates::default(),
+            gates: Gates::of_hosts(),
+            turns: Gates::for_one(),
             places: OnceLock::new(),
             registries: Mutex::default(),
             client,
@@ -209,6 +210,8 @@ struct Inner {
     /// Evidence that is being gathered.
     gathering: Flights<Key, Step<Gathered>>,
     gates: Gates,
+    /// For those who fetch what rules want to see of an image.
+    turns: Gates,
     /// Who may compute at the same time.
     places: OnceLock<Arc<Semaphore>>,
     /// Where signatures are kept, by the hash of the latest basis.

@@ -161,6 +161,18 @@ pub(super) struct Parts {
     pub(super) certificates: Arc<Certificates>,
     pub(super) status: Arc<Status>,
     pub(super) metrics: Arc<Metrics>,
+    /// What rules run on, once a policy has named one.
+    rules: Arc<OnceLock<RuleEngine>>,
+}
+
+impl Parts {
+    /// Measure what is only known at the moment when somebody asks.
+    pub(super) fn measure(&self) {
+        self.metrics.ready(self.status.unready(&self.current.get()).is_none());
+        if let Some(in_use) = self.rules.get().and_then(RuleEngine::in_use) {
+            self.metrics.rule_slots_in_use(in_use.component_instances);
+        }
+    }
 }
 
 /// Loads, and loads again.
@@ -252,7 +264,9 @@ impl Loader {
         let generation = generation(number, &configuration, &policy, &verdicts, cluster.as_ref());
         metrics.generation(number);
         let current = Arc::new(Current::new(generation));
-        let parts = Parts { current, certificates, status, metrics };
+        metrics.rule_slots(engines.settings.slots.unwrap_or_default());
+        let rules = Arc::clone(&engines.rules);
+        let parts = Parts { current, certificates, status, metrics, rules };
         Self {
             source,
             configuration,
@@ -477,12 +491,12 @@ pub(super) struct Engines {
     policy: Engine,
     settings: RuleSettings,
     /// Set up when a policy names a rule for the first time: without any it takes nothing.
-    rules: OnceLock<RuleEngine>,
+    rules: Arc<OnceLock<RuleEngine>>,
 }
 
 impl Engines {
     pub(super) fn new(policy: Engine, settings: RuleSettings) -> Self {
-        Self { policy, settings, rules: OnceLock::new() }
+        Self { policy, settings, rules: Arc::default() }
     }
 
     fn rules(&self) -> Result<&RuleEngine, EngineError> {

@@ -111,12 +111,12 @@ impl Service {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             return Err(Refusal::method(request.method(), "GET, HEAD"));
         }
-        let Parts { current, certificates, status, metrics } = &self.parts;
+        let Parts { current, certificates, status, metrics, .. } = &self.parts;
         if request.uri().path() == "/livez" {
             return Ok(text(StatusCode::OK, "ok\n".to_owned()));
         }
         if request.uri().path() == "/metrics" {
-            metrics.ready(status.unready(&current.get()).is_none());
+            self.parts.measure();
             return Ok(with(StatusCode::OK, Metrics::CONTENT_TYPE, metrics.encode()));
         }
         let generation = current.get();

@@ -51,7 +51,7 @@ pub struct Metrics {
     rule_names: Names,
     rule_faults: Family<Labels<1>, Counter>,
     rule_slots: Gauge<u64, AtomicU64>,
-    rules_in_use: Gauge,
+    rule_slots_in_use: Gauge<u64, AtomicU64>,
     reloads: Family<Labels<2>, Counter>,
     reload_failing: Family<Labels<1>, Gauge>,
     reloaded_at: Family<Labels<1>, Gauge<u64, AtomicU64>>,
@@ -127,7 +127,7 @@ impl Metrics {
             rule_names: Names::new(MAX_RULES),
             rule_faults: counted(to, "rule_faults", "Rules that gave no answer"),
             rule_slots: with(to, "rule_slots", "Rules that can run at the same time"),
-            rules_in_use: with(to, "rule_slots_in_use", "Rules that are running"),
+            rule_slots_in_use: with(to, "rule_slots_in_use", "Rules that are running"),
             reloads: {
                 let reloads = counted(to, "reloads", "Attempts to load something");
                 for (what, result) in
@@ -247,9 +247,9 @@ impl Metrics {
         self.rule_slots.set(count as u64);
     }
 
-    /// Rules that run: 1 begins, -1 ends.
-    pub fn rules_in_use(&self, change: i64) {
-        self.rules_in_use.inc_by(change);
+    /// Rules that are running.
+    pub fn rule_slots_in_use(&self, count: u64) {
+        self.rule_slots_in_use.set(count);
     }
 
     /// Something was loaded again (`policy`, `configuration`, `certificate`), or was not. What is loaded

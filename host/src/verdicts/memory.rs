@@ -1,5 +1,6 @@
 //! Everything remembered, in one store of bounded size.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,10 +72,10 @@ impl Memory {
         }
     }
 
-    pub(super) fn documents(&self, key: &Key, now: Now) -> Option<(Arc<Documents>, Lifetime)> {
+    pub(super) fn shelf(&self, key: &Key, now: Now) -> Option<(Arc<Shelf>, Lifetime)> {
         let entry = self.living(key, now)?;
         match entry.content {
-            Content::Documents(documents) => Some((documents, entry.lifetime)),
+            Content::Shelf(shelf) => Some((shelf, entry.lifetime)),
             _ => None,
         }
     }
@@ -230,10 +231,10 @@ impl Equivalent<Key> for AnswerRef<'_> {
 #[derive(Clone, Debug)]
 pub(super) enum Content {
     Answer(Arc<Answer>),
-    Documents(Arc<Documents>),
     Evaluated(Evaluated),
     Evidence(Arc<Gathered>),
     Needs(Arc<Needs>),
+    Shelf(Arc<Shelf>),
     Top(Arc<Top>),
 }
 
@@ -244,6 +245,28 @@ pub(super) enum Evaluated {
     Closed(Arc<Verdict>),
     /// It depends on rules.
     Open(Arc<Evaluation>),
+}
+
+/// What rules wanted to see of an image.
+#[derive(Clone, Debug)]
+pub(super) struct Shelf {
+    pub(super) documents: Documents,
+    /// Why others are not there.
+    pub(super) failures: BTreeMap<Want, Failure>,
+    /// When these are tried again.
+    pub(super) again: Lifetime,
+}
+
+impl Shelf {
+    pub(super) fn empty() -> Self {
+        Self { documents: Documents::new(), failures: BTreeMap::new(), again: Lifetime::OVER }
+    }
+
+    fn size(&self) -> usize {
+        let failures = self.failures.values().flat_map(|failure| &failure.reasons);
+        let documents: usize = self.documents.iter().map(document_weight).sum();
+        documents + failures.map(|reason| 128 + reason_weight(reason)).sum::<usize>()
+    }
 }
 
 /// Who asks, and when: what rules may look at beside the image.
@@ -269,7 +292,7 @@ impl Content {
             }
             Self::Evaluated(Evaluated::Closed(verdict)) => weight(verdict),
             Self::Evaluated(Evaluated::Open(evaluation)) => evaluation_weight(evaluation),
-            Self::Documents(documents) => documents.iter().map(document_weight).sum(),
+            Self::Shelf(shelf) => shelf.size(),
             Self::Needs(needs) => needs.scope.len(),
         }
     }

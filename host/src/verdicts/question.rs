@@ -16,19 +16,20 @@ use guest_policy::evaluation::{Evaluation, State, Step};
 use guest_policy::image::{Evidence, SignatureForm, Subject};
 use guest_policy::manifest::{self, Instance};
 use guest_policy::reference::Reference;
-use guest_policy::rule::{Documents, Workload};
+use guest_policy::rule::{Capability, Documents, LogLine, Workload};
 use guest_policy::verdict::{Outcome, Reason, Verdict};
 use sha2::Digest as _;
 use tracing::Instrument as _;
 
 use super::clock::Lifetime;
-use super::memory::{Answer, AnswerRef, Content, Evaluated, Gathered, Key, Top};
+use super::memory::{Answer, AnswerRef, Content, Evaluated, Gathered, Key, Shelf, Top};
 use super::{Basis, Inner, MultiArch};
-use crate::decide::{Failure, Inquiry, MAX_CONCURRENT_IMAGES, Sandbox, Settled, sound};
+use crate::decide::{Asked, Failure, Inquiry, MAX_CONCURRENT_IMAGES, Sandbox, Settled, sound};
 use crate::engine::EngineError;
 use crate::evidence::{self, EvidenceError, RegistriesD};
 use crate::image::{ImageError, ImageName, Platform, PlatformSelection, Resolved};
 use crate::registry::Client;
+use crate::report::printable;
 use crate::telemetry::Stage;
 
 /// A question about one image, and all that it takes to answer it.
@@ -345,6 +346,7 @@ impl Question {
                     evidence: Arc::clone(&found.gathered.evidence),
                     workload: self.workload.clone(),
                     documents: Documents::new(),
+                    failures: BTreeMap::new(),
                     client: self.client.clone(),
                     now: clock.now().unix,
                 };
@@ -373,47 +375,128 @@ impl Question {
         evaluation: Arc<Evaluation>,
         inquiry: Inquiry,
     ) -> Judged {
-        let Inner { memory, clock, metrics, settings, .. } = &*self.inner;
+        let (scope, digest) = (evaluation.scope.clone(), inquiry.digest.clone());
+        let verdict = match self.settled(sandbox, name, evaluation, inquiry).await {
+            Ok(verdict) => Arc::new(verdict),
+            Err(failure) => self.failed(&failure, scope, Some(&digest)).verdict,
+        };
+        Judged { verdict, lifetime: Lifetime::OVER }
+    }
+
+    async fn settled(
+        &self,
+        sandbox: &Sandbox,
+        name: &Reference,
+        evaluation: Arc<Evaluation>,
+        inquiry: Inquiry,
+    ) -> Result<Verdict, Failure> {
+        let Inner { memory, clock, turns, .. } = &*self.inner;
         let key = Key::Documents {
             repository: name.name(),
             digest: inquiry.digest.clone(),
             keyring: self.keyring,
         };
-        let known = memory.documents(&key, clock.now());
-        let (documents, until) = match &known {
-            Some((documents, until)) => (Documents::clone(documents), Some(*until)),
-            None => (Documents::new(), None),
-        };
-        let before = documents.len();
-        let (started, scope, digest) =
-            (Instant::now(), evaluation.scope.clone(), inquiry.digest.clone());
-        let asking = sandbox.settle(evaluation, Inquiry { documents, ..inquiry });
-        let settled = asking.instrument(tracing::info_span!("rules")).await;
-        metrics.stage(Stage::Rules, started.elapsed());
-        let Settled { verdict, documents, .. } = match settled {
-            Ok(settled) => settled,
-            Err(failure) => {
-                let judged = self.failed(&failure, scope, Some(&digest));
-                return Judged { lifetime: Lifetime::OVER, ..judged };
-            }
-        };
-        if !documents.is_empty() {
-            let fetched = documents.len() > before;
-            metrics.cache("documents", !fetched);
-            let denied = verdict.outcome == Outcome::Deny;
-            if fetched || denied {
-                // Each lives no longer than the first that was fetched; and whoever is denied and attaches what
-                // is missing is heard as soon as a denial would be forgotten.
-                let now = clock.now();
-                let new = Lifetime::new(now, settings.evidence_for, None);
-                let mut lifetime = until.map_or(new, |until| until.and(new));
-                if denied {
-                    lifetime = lifetime.and(Lifetime::new(now, settings.deny_for, None));
-                }
-                memory.put(key, Content::Documents(Arc::new(documents)), lifetime, now);
+        let mut known = memory.shelf(&key, clock.now());
+        let mut visit = None;
+        let uses = self.basis.rules.uses();
+        if known.is_none() && uses.iter().any(|rule| rule.capabilities.contains(&Capability::Artifact))
+        {
+            // The first one fetches what rules want, and the others find it.
+            let busy = |waiting| Failure::Busy { host: name.domain().to_owned(), waiting };
+            let turn = turns.enter(&format!("{key:?}")).await.map_err(busy)?;
+            known = memory.shelf(&key, clock.now());
+            if known.is_none() {
+                visit = Some((turn, self.enter(name).await?));
             }
         }
-        Judged { verdict: Arc::new(verdict), lifetime: Lifetime::OVER }
+        let verdict = self.ask_rules(sandbox, evaluation, inquiry, key, known).await;
+        drop(visit);
+        verdict
+    }
+
+    /// Ask with the documents that are known, and remember the others.
+    async fn ask_rules(
+        &self,
+        sandbox: &Sandbox,
+        evaluation: Arc<Evaluation>,
+        inquiry: Inquiry,
+        key: Key,
+        known: Option<(Arc<Shelf>, Lifetime)>,
+    ) -> Result<Verdict, Failure> {
+        let Inner { memory, clock, metrics, settings, .. } = &*self.inner;
+        let (shelf, until) = match known {
+            Some((shelf, until)) => (shelf, Some(until)),
+            None => (Arc::new(Shelf::empty()), None),
+        };
+        let again = shelf.again;
+        let failures = if again.covers(clock.now()) { shelf.failures.clone() } else { BTreeMap::new() };
+        let given = (shelf.documents.len(), failures.len());
+        let documents = shelf.documents.clone();
+        let image = inquiry.subject.name.clone();
+        let alone = (given.0 > 0).then(|| (Arc::clone(&evaluation), inquiry.clone()));
+        let started = Instant::now();
+        let asking = sandbox.settle(evaluation, Inquiry { documents, failures, ..inquiry });
+        let settled = asking.instrument(tracing::info_span!("rules")).await;
+        metrics.stage(Stage::Rules, started.elapsed());
+        let Settled { verdict, documents, failures, asked } = settled?;
+        if verdict.reasons.iter().any(|reason| reason.code == "rule-documents")
+            && let Some((evaluation, inquiry)) = alone
+        {
+            // There may be too many only together with those that somebody else wanted.
+            return Box::pin(self.ask_rules(sandbox, evaluation, inquiry, key, None)).await;
+        }
+        asked.iter().for_each(|asked| self.told(&image, asked));
+        let fetched = documents.len() > given.0;
+        if given.0 > 0 || fetched {
+            metrics.cache("documents", !fetched);
+        }
+        let denied = verdict.outcome == Outcome::Deny && !documents.is_empty();
+        let failed = failures.len() > given.1;
+        if until.is_none() || fetched || failed || denied {
+            // None lives longer than the first that was fetched; and whoever is denied and attaches what is missing
+            // is heard as soon as a denial would be forgotten.
+            let now = clock.now();
+            let new = Lifetime::new(now, settings.evidence_for, None);
+            let mut lifetime = until.map_or(new, |until| until.and(new));
+            if denied {
+                lifetime = lifetime.and(Lifetime::new(now, settings.deny_for, None));
+            }
+            let again = match failed {
+                true => Lifetime::new(now, settings.error_for, None),
+                false => again,
+            };
+            let shelf = Arc::new(Shelf { documents, failures, again });
+            memory.put(key, Content::Shelf(shelf), lifetime, now);
+        }
+        Ok(verdict)
+    }
+
+    /// Tell what a rule has done.
+    fn told(&self, image: &str, asked: &Asked) {
+        let Asked { name, answer, log, took, .. } = asked;
+        let code = answer.failure.as_ref().and_then(|failure| failure.reasons.first());
+        let code = code.map(|reason| reason.code.as_str());
+        // What a rule says itself has its name before it.
+        let fault = code.filter(|code| !code.contains('/'));
+        let outcome = match (code, fault) {
+            (None, _) => "allow",
+            (Some(_), None) => "deny",
+            (Some(_), Some(_)) => "fault",
+        };
+        self.inner.metrics.rule(name, outcome, *took);
+        if let Some(code) = fault {
+            self.inner.metrics.rule_fault(code);
+            tracing::warn!(rule = name, image, code, "a rule gave no answer");
+        }
+        for LogLine { level, message } in log {
+            let message = printable(message);
+            match level.as_str() {
+                "error" => tracing::error!(rule = name, image, "{message}"),
+                "warn" => tracing::warn!(rule = name, image, "{message}"),
+                "info" => tracing::info!(rule = name, image, "{message}"),
+                _ => tracing::debug!(rule = name, image, "{message}"),
+            }
+        }
     }
 
     /// What a name is resolved to, and until when that is believed.
