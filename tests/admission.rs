@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::support::shared;
 
 mod objects;
+mod rules;
 mod treatment;
 mod words;
 

@@ -58,6 +58,10 @@ pub(crate) fn metrics() -> Metrics {
     metrics.sandbox_failure("sandbox-memory");
     metrics.sandbox_slots(4);
     metrics.sandbox_in_use(1);
+    metrics.rule("max-age", "deny", took);
+    metrics.rule_fault("rule-deadline");
+    metrics.rule_slots(4);
+    metrics.rule_slots_in_use(1);
     metrics.reload("policy", true);
     metrics.generation(1);
     metrics.ready(true);

@@ -11,6 +11,7 @@ use countersign::engine::{Budget, Engine, Policy, Settings as EngineSettings};
 use countersign::evidence::Directories;
 use countersign::reference::Reference;
 use countersign::registry::{Client, Keyring, Settings as RegistrySettings};
+use countersign::rules::Rules;
 use countersign::sign::{SigningKey, payload};
 use countersign::telemetry::Metrics;
 use countersign::verdict::{Outcome, Verdict};
@@ -26,6 +27,7 @@ mod keyrings;
 mod multi_arch;
 mod pinned;
 mod remembered;
+mod rules;
 
 /// A registry that keeps its own signatures, a server that asks it, and their time.
 struct Bench {
@@ -109,7 +111,7 @@ impl Bench {
     async fn ask_about(&self, image: Reference) -> Judgement {
         let keyring = Arc::new(Keyring::default());
         let deadline = Instant::now() + Duration::from_secs(60);
-        self.verdicts.decide(&self.basis, Ask { image, keyring, deadline }).await
+        self.verdicts.decide(&self.basis, Ask { image, keyring, workload: None, deadline }).await
     }
 
     /// How many requests there were so far, beside the one question about the registry's abilities.
@@ -145,7 +147,7 @@ fn client_settings(servers: &[&Server]) -> RegistrySettings {
 
 fn basis(folder: &TempDir, policy: Policy, hash: &str) -> Arc<Basis> {
     let directories = Directories::Explicit(folder.path().to_owned());
-    Arc::new(Basis { policy, hash: hash.to_owned(), directories })
+    Arc::new(Basis { policy, rules: Rules::default(), hash: hash.to_owned(), directories })
 }
 
 /// A policy that wants a signature by a key.

@@ -26,6 +26,7 @@ mod load;
 mod pull_secrets;
 mod real;
 mod reviews;
+mod rules;
 
 /// What a server is started with.
 struct Setup {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use guest_policy::reference::Reference;
-use guest_policy::verdict::Outcome;
+use guest_policy::rule::Workload;
+use guest_policy::verdict::{Outcome, Verdict};
 use serde::Serialize;
 use serde_json::json;
 
@@ -23,12 +24,13 @@ mod resources;
 mod review;
 mod treatment;
 mod words;
+mod workload;
 
 pub use self::kinds::{KINDS, Kind};
 use self::places::{Place, Role};
 pub use self::resources::{InvalidPath, JsonPath};
 use self::review::{ADMISSION, Held, IMAGE_POLICY, ImageReview, ObjectReview};
-use self::words::{Finding, Warnings};
+use self::words::{Annotations, Finding, Warnings};
 
 /// What the administrator configured about requests.
 #[derive(Clone, Debug, Default)]
@@ -216,6 +218,21 @@ impl Review {
         }
     }
 
+    /// What wants to run the images, for rules. `body` is what the review was made of.
+    ///
+    /// # Errors
+    ///
+    /// It has a form or a size in which rules are not shown it, as a fragment.
+    pub fn workload(&self, body: &[u8]) -> Result<Workload, String> {
+        match &self.question {
+            Question::Object(_) => {
+                let request = review::Request::parse(body).map_err(|unusable| unusable.0)?;
+                workload::of_object(&request)
+            }
+            Question::Images(review) => workload::of_images(review),
+        }
+    }
+
     /// Who and what the request is about, for logs.
     pub fn about(&self) -> About<'_> {
         match &self.question {
@@ -245,18 +262,18 @@ impl Review {
         let decided = plan.subjects.iter().zip(&findings);
         let decided = decided.map(|(subject, finding)| Decided::of(subject, finding)).collect();
         let mut audit = match findings.is_empty() {
-            true => BTreeMap::new(),
+            true => Annotations::new(),
             false => words::audit(&findings, policy_hash),
         };
         let mut refused = match &plan.refusal {
             Some(refusal) => {
-                audit.insert("verdict", Outcome::Deny.to_string());
+                audit.insert("verdict".into(), Outcome::Deny.to_string());
                 Some(words::cut(&printable(refusal), MAX_REFUSAL_BYTES))
             }
             None => Some(words::denial(&findings)).filter(|message| !message.is_empty()),
         };
         if let Some(why) = plan.nothing {
-            audit.insert("skipped", why.to_owned());
+            audit.insert("skipped".into(), why.to_owned());
         }
         let mut break_glass = None;
         if refused.is_some()
@@ -264,7 +281,7 @@ impl Review {
             && let Some(value) = rules.break_glass.as_ref().and_then(|glass| glass.value(review))
         {
             let value = words::cut(&printable(value), MAX_BREAK_GLASS_BYTES);
-            audit.insert("break-glass", value.clone());
+            audit.insert("break-glass".into(), value.clone());
             break_glass = Some(value);
             refused = None;
         }
@@ -530,18 +547,19 @@ impl Plan {
 
     fn finding<'a>(&'a self, subject: &'a Subject, judgements: &'a [Judgement]) -> Finding<'a> {
         let Subject { place, treatment, .. } = subject;
-        let finding = |outcome, code: &str, words: String, scope| Finding {
+        let finding = |outcome, code: &str, words: String, verdict: Option<&'a Verdict>| Finding {
             place,
             outcome,
             code: code.to_owned(),
             words,
-            scope,
+            scope: verdict.map_or("", |verdict| verdict.scope.as_str()),
+            verdict,
             mode: treatment.mode,
             let_through: outcome == Outcome::Error && treatment.admit_on_error,
         };
         let number = match &subject.wanted {
             Wanted::Nothing { code, words } => {
-                return finding(Outcome::Deny, code, words.clone(), "");
+                return finding(Outcome::Deny, code, words.clone(), None);
             }
             Wanted::Judgement(number) => *number,
         };
@@ -549,7 +567,7 @@ impl Plan {
             (judgements.get(number), self.references.get(number))
         else {
             let words = "there is no judgement about it".to_owned();
-            return finding(Outcome::Error, "evaluation-failed", words, "");
+            return finding(Outcome::Error, "evaluation-failed", words, None);
         };
         let verdict = &*judgement.verdict;
         if verdict.outcome == Outcome::Allow {
@@ -561,12 +579,12 @@ impl Plan {
             };
             if !meant {
                 let words = "the verdict is about another digest".to_owned();
-                return finding(Outcome::Error, "evaluation-failed", words, &verdict.scope);
+                return finding(Outcome::Error, "evaluation-failed", words, Some(verdict));
             }
-            return finding(Outcome::Allow, "", String::new(), &verdict.scope);
+            return finding(Outcome::Allow, "", String::new(), Some(verdict));
         }
         let code = verdict.reasons.first().map_or("unspecified", |reason| reason.code.as_str());
-        finding(verdict.outcome, code, words::reasons(verdict), &verdict.scope)
+        finding(verdict.outcome, code, words::reasons(verdict), Some(verdict))
     }
 
     fn warnings(
@@ -581,6 +599,9 @@ impl Plan {
             if finding.let_through || finding.mode == Mode::Warn {
                 warnings.add_admitted(finding);
             }
+        }
+        for finding in findings {
+            warnings.add_said(finding);
         }
         let limit = now.saturating_add(rules.warn_before_expiry.as_secs());
         for (subject, finding) in self.subjects.iter().zip(findings) {
@@ -688,7 +709,7 @@ struct AnswerBody<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    audit_annotations: BTreeMap<&'static str, String>,
+    audit_annotations: Annotations,
 }
 
 #[derive(Serialize)]
@@ -703,7 +724,7 @@ impl<'a> Answer<'a> {
         uid: &'a str,
         refused: Option<String>,
         warnings: Vec<String>,
-        audit_annotations: BTreeMap<&'static str, String>,
+        audit_annotations: Annotations,
         patch: Option<String>,
     ) -> Self {
         let response = AnswerBody {
@@ -739,11 +760,11 @@ struct ImageStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    audit_annotations: BTreeMap<&'static str, String>,
+    audit_annotations: Annotations,
 }
 
 impl ImageAnswer {
-    fn new(refused: Option<String>, audit_annotations: BTreeMap<&'static str, String>) -> Self {
+    fn new(refused: Option<String>, audit_annotations: Annotations) -> Self {
         let status = ImageStatus { allowed: refused.is_none(), reason: refused, audit_annotations };
         Self { kind: "ImageReview", api_version: IMAGE_POLICY, status }
     }

@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use guest_policy::digest::Digest;
-use guest_policy::evaluation::{Came, Evaluation, RuleAnswer, Step};
+use guest_policy::evaluation::{self, Came, Evaluation, RuleAnswer, Step};
 use guest_policy::image::{Evidence, Needs, Signature, Subject};
 use guest_policy::reference::Reference;
 use guest_policy::rule::{self, Documents, LogLine, Want, Workload};
@@ -60,7 +60,7 @@ pub struct Course {
     pub(crate) outcomes: Vec<(Came, Vec<Reason>)>,
     pub(crate) documents: Documents,
     /// Why other documents were not there.
-    pub(crate) failures: BTreeMap<Want, guest_policy::evaluation::Failure>,
+    pub(crate) failures: BTreeMap<Want, evaluation::Failure>,
     /// In the order in which they were asked.
     pub(crate) asked: Vec<Asked>,
 }
@@ -75,6 +75,8 @@ pub(crate) struct Asked {
     pub(crate) question: Option<rule::Question>,
     pub(crate) answer: RuleAnswer,
     pub(crate) log: Vec<LogLine>,
+    /// Of all its runs, without the fetching between them.
+    pub(crate) took: Duration,
 }
 
 impl Decision {
@@ -236,6 +238,7 @@ impl Decider {
             evidence,
             workload: None,
             documents: Documents::new(),
+            failures: BTreeMap::new(),
             client: self.client.clone(),
             now,
         };
@@ -266,6 +269,8 @@ pub(crate) struct Inquiry {
     pub(crate) workload: Option<Arc<Workload>>,
     /// Documents that were fetched before.
     pub(crate) documents: Documents,
+    /// Why others were not there, which are not tried again.
+    pub(crate) failures: BTreeMap<Want, evaluation::Failure>,
     /// With the credentials of the one who asks.
     pub(crate) client: Client,
     pub(crate) now: u64,
@@ -280,6 +285,7 @@ impl Inquiry {
             self.digest.clone(),
             Arc::clone(&self.evidence),
             self.documents.clone(),
+            self.failures.clone(),
         )
     }
 
@@ -310,12 +316,12 @@ impl Inquiry {
 #[derive(Clone, Debug)]
 pub(crate) struct Settled {
     pub(crate) verdict: Verdict,
-    /// How each node of the evaluation came out, and why not.
-    pub(crate) outcomes: Vec<(Came, Vec<Reason>)>,
     /// Those that were given, and those that were fetched.
     pub(crate) documents: Documents,
-    /// What rules logged, by index of the rule.
-    pub(crate) log: Vec<(u32, LogLine)>,
+    /// Why others were not there.
+    pub(crate) failures: BTreeMap<Want, evaluation::Failure>,
+    /// In the order in which they were asked.
+    pub(crate) asked: Vec<Asked>,
 }
 
 /// A policy in the engine, asked on threads that may compute.
@@ -382,12 +388,9 @@ impl Sandbox {
         inquiry: Inquiry,
     ) -> Result<Settled, Failure> {
         let mut fetched = inquiry.fetched();
-        let (verdict, asked, outcomes) =
-            self.settle_with(&evaluation, &inquiry, &mut fetched).await?;
-        let lines = |asked: Asked| asked.log.into_iter().map(move |line| (asked.rule, line));
-        let log = asked.into_iter().flat_map(lines).collect();
-        let (documents, _) = fetched.into_parts();
-        Ok(Settled { verdict, outcomes, documents, log })
+        let (verdict, asked) = self.settle_with(&evaluation, &inquiry, &mut fetched).await?;
+        let (documents, failures) = fetched.into_parts();
+        Ok(Settled { verdict, documents, failures, asked })
     }
 
     /// Evaluate, and settle: the verdict, with everything by which it can be followed.
@@ -404,8 +407,9 @@ impl Sandbox {
     ) -> Result<(Verdict, Course), Failure> {
         let (subject, evidence) = (inquiry.subject.clone(), Arc::clone(&inquiry.evidence));
         let evaluation = Arc::new(self.evaluation(subject, evidence, inquiry.now).await?);
-        let (verdict, asked, outcomes) =
-            self.settle_with(&evaluation, &inquiry, &mut fetched).await?;
+        let (verdict, asked) = self.settle_with(&evaluation, &inquiry, &mut fetched).await?;
+        let answers = asked.iter().map(|asked| (asked.rule, asked.answer.clone())).collect();
+        let outcomes = evaluation.outcomes(&answers);
         let (documents, failures) = fetched.into_parts();
         let Inquiry { subject, evidence, .. } = inquiry;
         let course = Course { subject, evidence, evaluation, outcomes, documents, failures, asked };
@@ -417,7 +421,7 @@ impl Sandbox {
         evaluation: &Evaluation,
         inquiry: &Inquiry,
         fetched: &mut Fetched,
-    ) -> Result<(Verdict, Vec<Asked>, Vec<(Came, Vec<Reason>)>), Failure> {
+    ) -> Result<(Verdict, Vec<Asked>), Failure> {
         let mut answers = BTreeMap::new();
         let mut all = Vec::new();
         let verdict = loop {
@@ -433,8 +437,7 @@ impl Sandbox {
             answers.insert(rule, asked.answer.clone());
             all.push(asked);
         };
-        let verdict = sound(verdict, &inquiry.digest, inquiry.now);
-        Ok((verdict, all, evaluation.outcomes(&answers)))
+        Ok((sound(verdict, &inquiry.digest, inquiry.now), all))
     }
 
     /// Ask one rule, as often as it takes until it has the documents that it wants.
@@ -446,14 +449,17 @@ impl Sandbox {
         fetched: &mut Fetched,
     ) -> Result<Asked, Failure> {
         let name = self.rules.name(rule).to_owned();
-        let asked = |question, answer, log| Asked { rule, name, question, answer, log };
         let loaded = match self.rules.rule(rule) {
             Ok(loaded) => loaded,
-            Err(failure) => return Ok(asked(None, RuleAnswer::failed(failure), Vec::new())),
+            Err(failure) => {
+                let (answer, took) = (RuleAnswer::failed(failure), Duration::ZERO);
+                return Ok(Asked { rule, name, question: None, answer, log: Vec::new(), took });
+            }
         };
         let question = Arc::new(inquiry.question(evaluation, loaded.settings()));
         let whole = loaded.limits().deadline;
         let mut left = whole;
+        let mut taken = Duration::ZERO;
         let mut log = Vec::new();
         let answer = loop {
             let limits = RuleLimits { deadline: left, ..loaded.limits().clone() };
@@ -468,6 +474,7 @@ impl Sandbox {
                     (ran, started.elapsed())
                 })
                 .await?;
+            taken += took;
             match ran {
                 Ok(run) => {
                     log = run.log;
@@ -493,7 +500,8 @@ impl Sandbox {
                 }
             }
         };
-        Ok(asked(Some(question.as_ref().clone()), answer, log))
+        let question = Some(question.as_ref().clone());
+        Ok(Asked { rule, name, question, answer, log, took: taken })
     }
 
     async fn ask<T: Send + 'static>(
@@ -645,7 +653,7 @@ fn gathered(image: Resolved, signatures: Vec<Signature>) -> (Evidence, Bound) {
 
 /// The engine's verdict, if it keeps what the interface promises; an error otherwise. An answer that
 /// contradicts itself is no answer.
-fn sound(mut verdict: Verdict, digest: &Digest, now: u64) -> Verdict {
+pub(crate) fn sound(mut verdict: Verdict, digest: &Digest, now: u64) -> Verdict {
     let contradiction = |what: String| {
         let message = format!("the engine's answer contradicts itself: {what}");
         error("evaluation-failed", message, verdict.scope.clone(), Some(digest))

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -202,6 +203,7 @@ impl Recording {
             evidence: Arc::clone(&course.evidence),
             workload: None,
             documents: Documents::new(),
+            failures: BTreeMap::new(),
             client: Client::new(registry::Settings::isolated()),
             now: self.now,
         };
@@ -606,6 +608,7 @@ impl WrittenEvidence {
             question,
             answer,
             log: Vec::new(),
+            took: Duration::ZERO,
         });
         let signatures = signatures.into_iter().map(Into::into).collect();
         let (manifest, index) = (manifest.0, index.map(|bytes| bytes.0));

@@ -189,13 +189,14 @@ impl Rules {
         &self.inner.warnings
     }
 
-    /// SHA-256 of each module, in hexadecimal, by index of the rule; `None` where there is no module.
-    pub fn digests(&self) -> Vec<Option<String>> {
-        let digest = |rule: &Result<Arc<Loaded>, Failure>| match rule {
-            Ok(loaded) => Some(loaded.sha256.clone()),
-            Err(_) => None,
-        };
-        self.inner.rules.iter().map(digest).collect()
+    /// SHA-256 of every module and every document, of all of them together: other rules have another.
+    pub(crate) fn hash(&self) -> Digest {
+        let mut parts = Vec::new();
+        for rule in self.inner.rules.iter().flatten() {
+            parts.push(rule.sha256.clone());
+            parts.extend(rule.data.values().map(|content| Digest::sha256(content).to_string()));
+        }
+        Digest::sha256(format!("{parts:?} {:?}", self.faults()).as_bytes())
     }
 
     /// The rules that the policy names.

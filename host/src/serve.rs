@@ -25,13 +25,13 @@ use jiff::Timestamp;
 use tokio::sync::watch as signal;
 use tokio::time::{sleep, timeout};
 
-use crate::engine::{self, Engine, EngineError};
+use crate::engine::{self, Engine, EngineError, Places, RuleSettings};
 use crate::kubernetes::{self, Cluster, ClusterError};
 use crate::policy::PolicyFile;
 use crate::telemetry::Metrics;
 
 use self::certificates::{Certificates, Keeper};
-use self::generation::{Loaded, Loader, Parts};
+use self::generation::{Engines, Loaded, Loader, Parts};
 use self::listener::Listener;
 use self::routes::Service;
 use self::secret::Secret;
@@ -74,8 +74,8 @@ impl Server {
         let load = {
             let certificates = Arc::clone(&certificates);
             move || {
-                let engine = engine(configuration.workers, &metrics)?;
-                Ok(Loader::start(source, configuration, engine, cluster, certificates, metrics))
+                let engines = engines(configuration.workers, &metrics)?;
+                Ok(Loader::start(source, configuration, engines, cluster, certificates, metrics))
             }
         };
         let loader = tokio::task::spawn_blocking(load).await;
@@ -179,9 +179,13 @@ pub fn check(source: &Source) -> Vec<String> {
             return wrong;
         }
     };
-    if let Err(error) = Loaded::load(&configuration, &engine) {
-        wrong.push(error.to_string());
-        return wrong;
+    let engines = Engines::new(engine.clone(), rule_settings(None));
+    match Loaded::load(&configuration, &engines) {
+        Ok(loaded) => wrong.extend(loaded.rule_faults()),
+        Err(error) => {
+            wrong.push(error.to_string());
+            return wrong;
+        }
     }
     // What is wrong with keys is a warning of the document, and denies all that needs them.
     let file = PolicyFile::read(&configuration.policy);
@@ -232,6 +236,7 @@ fn watch(mut loader: Loader) -> Option<Sender<()>> {
     let watch = move || {
         // What is made anew may want to be among asynchronous tasks.
         let _entered = runtime.enter();
+        loader.begin();
         loop {
             loader.snapshot();
             match ended.recv_timeout(watch::POLL) {
@@ -326,12 +331,26 @@ async fn cluster(
 }
 
 /// As many evaluations at the same time as there are threads that ask, and some that wait for nothing else.
-fn engine(workers: usize, metrics: &Metrics) -> Result<Engine, EngineError> {
+fn engines(workers: usize, metrics: &Metrics) -> Result<Engines, EngineError> {
     let slots = (workers * 2).max(MIN_SLOTS);
     metrics.sandbox_slots(slots);
-    // By this name the very file that this process runs is found, whatever lies under its path now.
-    let apart = Some(PathBuf::from("/proc/self/exe"));
-    Engine::new(&engine::Settings { slots: Some(slots), apart, ..engine::Settings::default() })
+    let apart = Some(this_program());
+    let settings = engine::Settings { slots: Some(slots), apart, ..engine::Settings::default() };
+    Ok(Engines::new(Engine::new(&settings)?, rule_settings(Some(slots))))
+}
+
+fn rule_settings(slots: Option<usize>) -> RuleSettings {
+    RuleSettings {
+        slots,
+        places: Places::of_this_process(),
+        ticks: None,
+        compiler: Some(this_program()),
+    }
+}
+
+/// By this name the very file that this process runs is found, whatever lies under its path now.
+fn this_program() -> PathBuf {
+    PathBuf::from("/proc/self/exe")
 }
 
 /// Seconds since 1970-01-01 UTC.

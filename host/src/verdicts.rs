@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use guest_policy::digest::Digest;
 use guest_policy::reference::Reference;
+use guest_policy::rule::Workload;
 use guest_policy::verdict::Verdict;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
@@ -16,12 +17,13 @@ use tracing::Instrument as _;
 use self::clock::Lifetime;
 use self::flights::Flights;
 use self::gates::Gates;
-use self::memory::{Answer, AnswerRef, Gathered, Key, Memory, Top};
+use self::memory::{Answer, AnswerRef, Asker, Gathered, Key, Memory, Top};
 use self::question::Question;
 use crate::decide::Failure;
 use crate::engine::{Budget, EngineError, Policy};
 use crate::evidence::{Directories, RegistriesD};
 use crate::registry::{Client, Keyring};
+use crate::rules::Rules;
 use crate::telemetry::Metrics;
 
 mod clock;
@@ -70,8 +72,10 @@ pub enum MultiArch {
 pub struct Basis {
     /// The policy, loaded.
     pub policy: Policy,
-    /// Names the policy, its keys and the stores' configuration: what is remembered under another one
-    /// is not served.
+    /// The rules that it names.
+    pub rules: Rules,
+    /// Names the policy, its keys, its rules and the stores' configuration: what is remembered under another
+    /// one is not served.
     pub hash: String,
     /// Where signatures are kept.
     pub directories: Directories,
@@ -84,6 +88,8 @@ pub struct Ask {
     pub image: Reference,
     /// With whose credentials it is fetched.
     pub keyring: Arc<Keyring>,
+    /// What wants to run it: rules may look at that.
+    pub workload: Option<Arc<Workload>>,
     /// When the asker needs the answer.
     pub deadline: Instant,
 }
@@ -134,7 +140,8 @@ impl Verdicts {
             answers: Flights::default(),
             resolutions: Flights::default(),
             gathering: Flights::default(),
-            gates: Gates::default(),
+            gates: Gates::of_hosts(),
+            turns: Gates::for_one(),
             places: OnceLock::new(),
             registries: Mutex::default(),
             client,
@@ -148,21 +155,26 @@ impl Verdicts {
 
     /// Decide about an image. Whatever goes wrong is a verdict of outcome error.
     pub async fn decide(&self, basis: &Arc<Basis>, ask: Ask) -> Judgement {
-        let Ask { image, keyring, deadline } = ask;
+        let Ask { image, keyring, workload, deadline } = ask;
         let image = image.with_default_tag();
         let question =
             AnswerRef { basis: &basis.hash, image: &image, at: None, keyring: keyring.id() };
-        let known = self.inner.memory.answer(&question, self.inner.clock.now());
+        let now = self.inner.clock.now();
+        let known = self.inner.memory.answer(&question, now);
         self.inner.metrics.cache("verdicts", known.is_some());
         if let Some(answer) = known {
             return judgement(&answer, Served::Cache);
         }
-        let flight = self.inner.answers.join(question.to_key(), MAX_QUESTIONS, || {
+        // What a rule says may depend on who asks and when, so only the same question at the same time is one.
+        let asker =
+            (!basis.rules.is_empty()).then(|| Asker { workload: workload.clone(), at: now.unix });
+        let flight = self.inner.answers.join((question.to_key(), asker), MAX_QUESTIONS, || {
             let question = Question {
                 inner: Arc::clone(&self.inner),
                 basis: Arc::clone(basis),
                 client: self.inner.client.acting_as(Arc::clone(&keyring)),
                 keyring: *keyring.id(),
+                workload,
             };
             let image = image.clone();
             let span = tracing::Span::current();
@@ -192,12 +204,14 @@ struct Inner {
     clock: Clock,
     memory: Memory,
     /// Questions under way.
-    answers: Flights<Key, Arc<Answer>>,
+    answers: Flights<(Key, Option<Asker>), Arc<Answer>>,
     /// Names that are being resolved.
     resolutions: Flights<Key, Step<Top>>,
     /// Evidence that is being gathered.
     gathering: Flights<Key, Step<Gathered>>,
     gates: Gates,
+    /// For those who fetch what rules want to see of an image.
+    turns: Gates,
     /// Who may compute at the same time.
     places: OnceLock<Arc<Semaphore>>,
     /// Where signatures are kept, by the hash of the latest basis.

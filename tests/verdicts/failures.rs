@@ -12,8 +12,12 @@ async fn a_deadline_ends_the_waiting_and_not_the_work() {
     let gate = Gate::new();
     let image = Answer::ok(manifest("app")).header("content-type", OCI_IMAGE);
     bench.registry.always(manifest_path("1"), image.behind(&gate));
-    let ask =
-        Ask { image: bench.reference(":1"), keyring: Arc::default(), deadline: Instant::now() };
+    let ask = Ask {
+        image: bench.reference(":1"),
+        keyring: Arc::default(),
+        workload: None,
+        deadline: Instant::now(),
+    };
     let late = bench.verdicts.decide(&bench.basis, ask).await;
     assert_fails(&late, "deadline");
     assert_eq!(late.digest, None);
@@ -103,6 +107,7 @@ async fn a_registry_that_hangs_keeps_nobody_else_waiting() {
         let ask = Ask {
             image: image.expect("a reference"),
             keyring: Arc::default(),
+            workload: None,
             deadline: Instant::now(),
         };
         assert_fails(&bench.verdicts.decide(&bench.basis, ask).await, "deadline");

@@ -10,7 +10,7 @@ async fn what_one_keyring_fetched_is_fetched_again_for_another() {
     let ask = async |keyring: &Arc<Keyring>| {
         let image = bench.reference(":1");
         let deadline = Instant::now() + Duration::from_secs(60);
-        let ask = Ask { image, keyring: Arc::clone(keyring), deadline };
+        let ask = Ask { image, keyring: Arc::clone(keyring), workload: None, deadline };
         bench.verdicts.decide(&bench.basis, ask).await
     };
     let another =

@@ -2,6 +2,7 @@
 
 mod criterion;
 mod processes;
+mod rules;
 mod webhook;
 
 use std::fs;
@@ -18,12 +19,14 @@ use crate::{dist, setup};
 pub(crate) enum Subject {
     /// Single evaluations and whole processes, and the server.
     Everything,
+    /// The server with rules.
+    Rules,
     /// The server under load.
     Webhook,
 }
 
 /// Measure and print a table. `target/bench/bench.json` is written after everything was measured,
-/// `benches/RESULTS.md` after the server was. A missed target fails the run only if `strict`. `smoke`
+/// `benches/RESULTS.md` after the server was, `benches/RULES.md` after rules were. A missed target fails the run only if `strict`. `smoke`
 /// measures the development build in few rounds: it shows that everything works and says nothing about speed.
 pub(crate) fn run(subject: Subject, smoke: bool, strict: bool) -> Result<()> {
     setup::compiler()?;
@@ -39,15 +42,29 @@ pub(crate) fn run(subject: Subject, smoke: bool, strict: bool) -> Result<()> {
         rows.extend(processes::measure(&binary, rounds)?);
         rows.extend(criterion::measure(smoke)?);
     }
-    let served = webhook::measure(&binary, smoke)?;
-    let results = served.clone();
-    rows.extend(served);
+    let served = match subject {
+        Subject::Everything | Subject::Webhook => webhook::measure(&binary, smoke)?,
+        Subject::Rules => Vec::new(),
+    };
+    let ruled = match subject {
+        Subject::Everything | Subject::Rules => rules::measure(&binary, smoke)?,
+        Subject::Webhook => Vec::new(),
+    };
+    rows.extend(served.iter().chain(&ruled).cloned());
     print!("{}", table(&rows));
     if smoke {
         println!("a smoke run of the development build: the figures say nothing about speed");
         return Ok(());
     }
-    println!("written to {}", webhook::write(&results)?.display());
+    for (results, title, command, file) in [
+        (&served, "The webhook server under load", "cargo xtask bench webhook", "RESULTS.md"),
+        (&ruled, "Rules in the webhook server", "cargo xtask bench rules", "RULES.md"),
+    ] {
+        if !results.is_empty() {
+            let path = webhook::write(title, command, file, results)?;
+            println!("written to {}", path.display());
+        }
+    }
     if subject == Subject::Everything {
         println!("written to {}", write(&rows)?.display());
     }

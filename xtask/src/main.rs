@@ -55,12 +55,13 @@ fn dispatch(words: &[&str]) -> Result<()> {
             ci::run()
         }
         "bench" => {
-            let chosen = flag(options, &["webhook", "--smoke", "--strict"])?;
-            let subject = match chosen[0] {
-                true => bench::Subject::Webhook,
-                false => bench::Subject::Everything,
+            let chosen = flag(options, &["webhook", "rules", "--smoke", "--strict"])?;
+            let subject = match chosen[..2] {
+                [true, false] => bench::Subject::Webhook,
+                [false, true] => bench::Subject::Rules,
+                _ => bench::Subject::Everything,
             };
-            bench::run(subject, chosen[1], chosen[2])
+            bench::run(subject, chosen[2], chosen[3])
         }
         "dist" => {
             flag(options, &[])?;
@@ -102,8 +103,9 @@ Usage: cargo xtask COMMAND
   setup [--compiler]        install the compiler for the engine component, and the tools that tests run
   demo                      set up the compiler, then run `countersign demo`
   test [--fast]             set up, then run every test; --fast leaves out those against real tools
-  bench [webhook]           measure against the peers and against the targets, or the server alone; writes
-                            target/bench/bench.json and benches/RESULTS.md
+  bench [webhook|rules]     measure against the peers and against the targets, or the server alone, or rules
+                            in it, which `rules` has to build first; writes target/bench/bench.json,
+                            benches/RESULTS.md and benches/RULES.md
         [--strict]          ... and fail if a target is missed
         [--smoke]           ... with few rounds of the development build, to see that it works
   rules                     build and test the rules in policies/; the modules are in target/rules

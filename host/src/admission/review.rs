@@ -61,25 +61,29 @@ struct Envelope<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Request<'a> {
+pub(super) struct Request<'a> {
     uid: String,
-    kind: GroupKind,
+    pub(super) kind: GroupKind,
     resource: GroupResource,
     sub_resource: Option<String>,
-    name: Option<String>,
-    namespace: Option<String>,
-    operation: String,
-    #[serde(default)]
-    user_info: User,
+    pub(super) name: Option<String>,
+    pub(super) namespace: Option<String>,
+    pub(super) operation: String,
+    #[serde(borrow, default)]
+    pub(super) user_info: User<'a>,
     #[serde(borrow)]
-    object: Option<&'a RawValue>,
+    pub(super) object: Option<&'a RawValue>,
     #[serde(borrow)]
     old_object: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct GroupKind {
-    kind: String,
+pub(super) struct GroupKind {
+    #[serde(default)]
+    group: String,
+    #[serde(default)]
+    version: String,
+    pub(super) kind: String,
 }
 
 #[derive(Deserialize)]
@@ -91,9 +95,11 @@ struct GroupResource {
 }
 
 #[derive(Default, Deserialize)]
-struct User {
+pub(super) struct User<'a> {
     #[serde(default)]
-    username: String,
+    pub(super) username: String,
+    #[serde(borrow)]
+    pub(super) groups: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -113,8 +119,18 @@ struct Owner {
     controller: Option<bool>,
 }
 
-impl ObjectReview {
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Unusable> {
+impl GroupKind {
+    /// `apps/v1`; of the core `v1`.
+    pub(super) fn api_version(&self) -> String {
+        match self.group.as_str() {
+            "" => self.version.clone(),
+            group => format!("{group}/{}", self.version),
+        }
+    }
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Unusable> {
         let envelope: Envelope<'_> =
             serde_json::from_slice(body).map_err(|error| explained(body, &error))?;
         let version = envelope.api_version.unwrap_or_default();
@@ -129,6 +145,13 @@ impl ObjectReview {
         if request.uid.is_empty() {
             return Err(Unusable("expected a request with a uid, found none".to_owned()));
         }
+        Ok(request)
+    }
+}
+
+impl ObjectReview {
+    pub(super) fn parse(body: &[u8]) -> Result<Self, Unusable> {
+        let request = Request::parse(body)?;
         let held = Held::of(&request);
         Ok(Self {
             uid: request.uid,

@@ -1,5 +1,6 @@
 //! What people read: denials, warnings, annotations of the audit log.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use guest_policy::verdict::{Outcome, Verdict};
@@ -18,6 +19,8 @@ pub(super) struct Finding<'a> {
     /// Why not; empty if it is allowed.
     pub(super) words: String,
     pub(super) scope: &'a str,
+    /// What it rests on, if it needed a judgement.
+    pub(super) verdict: Option<&'a Verdict>,
     pub(super) mode: Mode,
     /// It is admitted although the question could not be answered.
     pub(super) let_through: bool,
@@ -120,6 +123,13 @@ impl Warnings {
         self.add(&format!("not allowed, but admitted: {}", finding.line()));
     }
 
+    /// What rules have to say, whatever the decision.
+    pub(super) fn add_said(&mut self, finding: &Finding<'_>) {
+        for warning in finding.verdict.iter().flat_map(|verdict| &verdict.warnings) {
+            self.add(&format!("{}: {warning}", finding.place.image));
+        }
+    }
+
     pub(super) fn into_texts(self) -> Vec<String> {
         self.texts
     }
@@ -138,38 +148,86 @@ pub(super) fn expiry(image: &str, verdict: &Verdict, limit: u64) -> Option<Strin
     Some(format!("{image} will be denied after {time}: {what}"))
 }
 
+/// Annotations of the audit log: key to value.
+pub(super) type Annotations = BTreeMap<Cow<'static, str>, String>;
+
 /// Annotations of the audit log. Their keys have no slash: API servers put the webhook's name before them.
-pub(super) fn audit(findings: &[Finding<'_>], policy: &str) -> BTreeMap<&'static str, String> {
-    let mut annotations = BTreeMap::new();
+pub(super) fn audit(findings: &[Finding<'_>], policy: &str) -> Annotations {
+    let mut annotations = said(findings);
     let worst = [Outcome::Error, Outcome::Deny]
         .into_iter()
         .find(|outcome| findings.iter().any(|finding| finding.outcome == *outcome));
-    annotations.insert("verdict", worst.unwrap_or(Outcome::Allow).to_string());
+    let mut insert = |key: &'static str, value| annotations.insert(key.into(), value);
+    insert("verdict", worst.unwrap_or(Outcome::Allow).to_string());
     let mut scopes: Vec<&str> =
         findings.iter().map(|f| f.scope).filter(|s| !s.is_empty()).collect();
     scopes.sort_unstable();
     scopes.dedup();
     if !scopes.is_empty() {
-        annotations.insert("scope", cut(&printable(&scopes.join(", ")), MAX_ANNOTATION_BYTES));
+        insert("scope", cut(&printable(&scopes.join(", ")), MAX_ANNOTATION_BYTES));
     }
     if !policy.is_empty() {
-        annotations.insert("policy", policy.to_owned());
+        insert("policy", policy.to_owned());
     }
     let refused = findings.iter().filter(|finding| finding.outcome != Outcome::Allow);
     let refused: Vec<_> = refused
         .map(|f| format!("{} {} {}", printable(&f.place.image), f.outcome, printable(&f.code)))
         .collect();
     if !refused.is_empty() {
-        annotations.insert("images", cut(&refused.join(", "), MAX_ANNOTATION_BYTES));
+        insert("images", cut(&refused.join(", "), MAX_ANNOTATION_BYTES));
         let mode = findings.iter().filter(|f| f.outcome != Outcome::Allow).map(|f| f.mode);
         // The strictest tells whether the object came in.
         let mode = mode.min_by_key(|mode| *mode as u8);
-        annotations.insert("mode", mode.unwrap_or_default().name().to_owned());
+        insert("mode", mode.unwrap_or_default().name().to_owned());
     }
     if findings.iter().any(|finding| finding.let_through) {
-        annotations.insert("admitted-on-error", "true".to_owned());
+        insert("admitted-on-error", "true".to_owned());
     }
     annotations
+}
+
+/// What rules want in the audit log, by `RULE.KEY`. No key of ours has a dot.
+fn said(findings: &[Finding<'_>]) -> Annotations {
+    let mut values: BTreeMap<String, Vec<(&str, &str)>> = BTreeMap::new();
+    for finding in findings {
+        for (key, value) in finding.verdict.iter().flat_map(|verdict| &verdict.annotations) {
+            let Some(key) = annotation_key(key) else { continue };
+            if values.len() < MAX_RULE_ANNOTATIONS || values.contains_key(&key) {
+                values.entry(key).or_default().push((&finding.place.image, value));
+            }
+        }
+    }
+    let written = values.into_iter().map(|(key, values)| {
+        // Of several images each value is told with the image, unless all are the same.
+        let value = match values.as_slice() {
+            [(_, first), rest @ ..] if rest.iter().all(|(_, value)| value == first) => {
+                (*first).to_owned()
+            }
+            values => {
+                let mut told: Vec<_> =
+                    values.iter().map(|(image, value)| format!("{image} {value}")).collect();
+                told.dedup();
+                told.join(", ")
+            }
+        };
+        (key.into(), cut(&printable(&value), MAX_ANNOTATION_BYTES))
+    });
+    written.collect()
+}
+
+/// A key as API servers accept it (a qualified name): at most 63 letters, digits, `-`, `_` and `.`, the first and
+/// the last no sign. A rule's slash becomes a dot.
+fn annotation_key(key: &str) -> Option<String> {
+    let (rule, key) = key.split_once('/')?;
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let sign = |c: char| !c.is_ascii_alphanumeric();
+    let [rule, key] = [rule, key].map(|text| text.chars().map(plain).collect::<String>());
+    let (rule, key) = (rule.trim_start_matches(sign), key.trim_end_matches(sign));
+    if rule.is_empty() || key.is_empty() {
+        return None;
+    }
+    let whole: String = format!("{rule}.{key}").chars().take(MAX_KEY_BYTES).collect();
+    Some(whole.trim_end_matches(sign).to_owned()).filter(|whole| whole.contains('.'))
 }
 
 /// At most so many bytes, with a sign that something is missing.
@@ -197,6 +255,12 @@ const MAX_WARNING_RUNES: usize = 256;
 /// All warnings of an answer (Kubernetes: 4,096 for all webhooks together; what is over is left out).
 const MAX_WARNINGS_RUNES: usize = 2048;
 
+/// Most annotations of the audit log that rules write for one request: a handful of rules with a few each.
+const MAX_RULE_ANNOTATIONS: usize = 32;
+
+/// Longest key of an annotation (Kubernetes, the name of a qualified name).
+const MAX_KEY_BYTES: usize = 63;
+
 /// Longest annotation of the audit log: it lies in a log for years.
 const MAX_ANNOTATION_BYTES: usize = 1024;
 
@@ -221,6 +285,7 @@ mod tests {
             code: "signature-missing".to_owned(),
             words: words.to_owned(),
             scope: "default",
+            verdict: None,
             mode: Mode::Enforce,
             let_through: false,
         }

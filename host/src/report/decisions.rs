@@ -246,6 +246,7 @@ impl<'a> From<&'a Claim> for Signed<'a> {
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use guest_policy::digest::Digest;
     use guest_policy::evaluation::{Evaluation, RuleAnswer, State};
@@ -420,6 +421,7 @@ mod tests {
                     valid_until: None,
                 },
                 log: vec![line],
+                took: Duration::ZERO,
             }],
         };
         let allow = decision(Outcome::Allow, vec![], vec![]);

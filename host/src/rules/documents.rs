@@ -46,17 +46,18 @@ struct World {
 }
 
 impl Fetched {
-    /// Those that are known, and where others are.
+    /// Those that are known, why others were not there, and where all else is.
     pub(crate) fn new(
         image: ImageName,
         client: Client,
         digest: Digest,
         evidence: Arc<Evidence>,
-        known: Documents,
+        documents: Documents,
+        failures: BTreeMap<Want, Failure>,
     ) -> Self {
         let left = client.deadline();
         let world = World { image, client, digest, evidence, left };
-        Self { documents: known, failures: BTreeMap::new(), source: Source::World(world) }
+        Self { documents, failures, source: Source::World(world) }
     }
 
     /// Those of a recording, and why others were not there.

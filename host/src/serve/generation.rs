@@ -5,21 +5,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use guest_policy::image::KeyFile;
+use guest_policy::rule::RuleUses;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use crate::admission::Rules;
-use crate::engine::{Budget, Engine};
+use crate::admission;
+use crate::engine::{Budget, Engine, EngineError, RuleEngine, RuleSettings};
 use crate::evidence::{Directories, RegistriesD, RegistriesDError};
 use crate::kubernetes::Cluster;
 use crate::policy::{PolicyError, PolicyFile};
 use crate::registry::Client;
+use crate::rules::{self, Rules};
 use crate::telemetry::Metrics;
 use crate::verdicts::{self, Basis, Verdicts};
 
@@ -38,7 +41,7 @@ pub(super) struct Generation {
     pub(super) basis: Result<Arc<Basis>, Arc<str>>,
     /// Whether evaluations begin with the policy loaded.
     pub(super) snapshot: bool,
-    pub(super) rules: Rules,
+    pub(super) rules: admission::Rules,
     pub(super) verdicts: Verdicts,
     /// Where pull secrets are read, if they are.
     pub(super) cluster: Option<Cluster>,
@@ -158,6 +161,18 @@ pub(super) struct Parts {
     pub(super) certificates: Arc<Certificates>,
     pub(super) status: Arc<Status>,
     pub(super) metrics: Arc<Metrics>,
+    /// What rules run on, once a policy has named one.
+    rules: Arc<OnceLock<RuleEngine>>,
+}
+
+impl Parts {
+    /// Measure what is only known at the moment when somebody asks.
+    pub(super) fn measure(&self) {
+        self.metrics.ready(self.status.unready(&self.current.get()).is_none());
+        if let Some(in_use) = self.rules.get().and_then(RuleEngine::in_use) {
+            self.metrics.rule_slots_in_use(in_use.component_instances);
+        }
+    }
 }
 
 /// Loads, and loads again.
@@ -165,9 +180,13 @@ pub(super) struct Parts {
 pub(super) struct Loader {
     source: Source,
     configuration: Configuration,
-    engine: Engine,
+    engines: Engines,
     cluster: Option<Cluster>,
     policy: Policy,
+    /// The files of what was tried last, if it was not taken: when they change, it may be.
+    refused: Vec<PathBuf>,
+    /// When rules that could not be loaded are tried again.
+    again: Option<Instant>,
     verdicts: Verdicts,
     number: u64,
     parts: Parts,
@@ -186,11 +205,13 @@ struct Subjects {
 }
 
 impl Loader {
-    /// Load for the first time. A policy that cannot be loaded is told by `/readyz`, and denies everything.
+    /// Load for the first time. A policy that cannot be loaded is told by `/readyz`, and denies everything. One
+    /// that names rules is not loaded before [`Self::begin`]: they may have to be compiled, or be far away, and a
+    /// server that does not listen meanwhile is taken for one that hangs.
     pub(super) fn start(
         source: Source,
         configuration: Configuration,
-        engine: Engine,
+        engines: Engines,
         cluster: Option<Cluster>,
         certificates: Arc<Certificates>,
         metrics: Arc<Metrics>,
@@ -203,14 +224,28 @@ impl Loader {
             certificates: Watched::begin(&certificate_paths(&configuration)),
             policy: Watched::default(),
         };
-        let mut policy = Policy::default();
+        let (mut policy, mut again) = (Policy::default(), None);
         let paths = policy.paths(&configuration);
         watched.policy = Watched::begin(&paths);
-        let loaded = Loaded::load(&configuration, &engine);
-        metrics.reload("policy", loaded.is_ok());
-        let keys = loaded.as_ref().ok().and_then(Loaded::unreadable);
+        let loaded = Loaded::read(&configuration, &engines);
+        let later = loaded.as_ref().is_ok_and(|loaded| !loaded.uses.uses.is_empty());
+        if !later {
+            let whole = loaded.as_ref().is_ok_and(|loaded| loaded.faults().is_empty());
+            metrics.reload("policy", whole);
+        }
         match loaded {
-            Ok(loaded) => policy = Policy::of(loaded),
+            Ok(loaded) if later => {
+                policy.basis = Err("its rules are being loaded".into());
+                policy.paths = loaded.paths();
+                again = Some(Instant::now());
+            }
+            Ok(loaded) => {
+                loaded.log_faults();
+                if let Some(words) = loaded.fault() {
+                    status.note("policy", Err(words));
+                }
+                policy = Policy::of(loaded);
+            }
             Err(error) => {
                 let words = error.to_string();
                 tracing::error!(error = words, "no policy is loaded: everything is denied");
@@ -218,11 +253,7 @@ impl Loader {
                 policy.basis = Err(words.into());
             }
         }
-        if let Some(words) = keys {
-            tracing::error!(error = words, "a key file cannot be read");
-            status.note("policy", Err(words));
-        }
-        // The key files are known only now.
+        // The files that it names are known only now.
         let all = policy.paths(&configuration);
         if all != paths {
             watched.policy = Watched::begin(&all);
@@ -233,12 +264,16 @@ impl Loader {
         let generation = generation(number, &configuration, &policy, &verdicts, cluster.as_ref());
         metrics.generation(number);
         let current = Arc::new(Current::new(generation));
-        let parts = Parts { current, certificates, status, metrics };
+        metrics.rule_slots(engines.settings.slots.unwrap_or_default());
+        let rules = Arc::clone(&engines.rules);
+        let parts = Parts { current, certificates, status, metrics, rules };
         Self {
             source,
             configuration,
-            engine,
+            engines,
             cluster,
+            refused: Vec::new(),
+            again,
             policy,
             verdicts,
             number,
@@ -259,17 +294,30 @@ impl Loader {
         if self.watched.configuration.changed(&configuration_paths(&self.source), pause) {
             swap |= self.reload_configuration();
         }
+        // Before the policy, whose rules may be far away.
+        if self.watched.certificates.changed(&certificate_paths(&self.configuration), pause) {
+            self.reload_certificates();
+        }
         if self.watched.registries.changed(&self.configuration.registries.certs_d, pause) {
             swap |= self.renew_client();
         }
-        if self.watched.policy.changed(&self.policy.paths(&self.configuration), pause) {
+        let mut paths = self.policy.paths(&self.configuration);
+        paths.extend(self.refused.iter().cloned());
+        let due = self.again.is_some_and(|again| again <= Instant::now());
+        if self.watched.policy.changed(&paths, pause) || due {
             swap |= self.reload_policy();
         }
         if swap {
             self.swap();
         }
-        if self.watched.certificates.changed(&certificate_paths(&self.configuration), pause) {
-            self.reload_certificates();
+    }
+
+    /// Load what was left for later.
+    pub(super) fn begin(&mut self) {
+        if self.again.is_some() && self.reload_policy() {
+            // Nothing was decided before.
+            self.parts.current.replace(self.generation());
+            tracing::info!("loaded, with the policy's rules");
         }
     }
 
@@ -277,7 +325,7 @@ impl Loader {
     pub(super) fn snapshot(&mut self) {
         let Some((file, keys)) = self.policy.unsnapped.take() else { return };
         let Ok(basis) = &self.policy.basis else { return };
-        match file.load_snapshot(&self.engine, &keys) {
+        match file.load_snapshot(&self.engines.policy, &keys) {
             Ok(policy) => {
                 self.policy.basis = Ok(Arc::new(Basis { policy, ..Basis::clone(basis) }));
                 self.policy.snapshot = true;
@@ -342,15 +390,23 @@ impl Loader {
     }
 
     fn reload_policy(&mut self) -> bool {
-        let loaded = Loaded::load(&self.configuration, &self.engine).map_err(|e| e.to_string());
-        // A key that cannot be read would turn allows into errors: what is there goes on.
-        let loaded = loaded.and_then(|loaded| match loaded.unreadable() {
-            Some(words) if self.policy.basis.is_ok() => Err(words),
+        let loaded = Loaded::load(&self.configuration, &self.engines).map_err(|e| e.to_string());
+        self.refused.clear();
+        self.again = None;
+        // A key that cannot be read would turn allows into errors, a rule that cannot be loaded into denials: what
+        // is there goes on, unless it is no better.
+        let loaded = loaded.and_then(|loaded| match loaded.fault() {
+            Some(words) if loaded.faults().len() > self.policy.faults => {
+                self.again = loaded.again();
+                self.refused = loaded.paths();
+                Err(words)
+            }
             _ => Ok(loaded),
         });
         match loaded {
             Ok(loaded) => {
-                self.told("policy", loaded.unreadable().map_or(Ok(()), Err));
+                self.again = loaded.again();
+                self.tell_adopted(&loaded);
                 if self.policy.basis.as_ref().is_ok_and(|basis| basis.hash == loaded.basis.hash) {
                     return false;
                 }
@@ -378,6 +434,15 @@ impl Loader {
         if swapped {
             tracing::info!("new connections are shown the new certificate");
             self.parts.certificates.current().tell(&self.parts.metrics, now);
+        }
+    }
+
+    /// Metrics, log and `/readyz` learn what of a policy that decides from now on could not be loaded.
+    fn tell_adopted(&self, loaded: &Loaded) {
+        let Some(words) = loaded.fault() else { return self.told("policy", Ok(())) };
+        if self.parts.status.note("policy", Err(words)) {
+            loaded.log_faults();
+            self.parts.metrics.reload("policy", false);
         }
     }
 
@@ -420,46 +485,168 @@ pub(super) fn certificates(
     Ok((pair, authorities.transpose()?))
 }
 
+/// What policies and rules run on.
+#[derive(Debug)]
+pub(super) struct Engines {
+    policy: Engine,
+    settings: RuleSettings,
+    /// Set up when a policy names a rule for the first time: without any it takes nothing.
+    rules: Arc<OnceLock<RuleEngine>>,
+}
+
+impl Engines {
+    pub(super) fn new(policy: Engine, settings: RuleSettings) -> Self {
+        Self { policy, settings, rules: Arc::default() }
+    }
+
+    fn rules(&self) -> Result<&RuleEngine, EngineError> {
+        if let Some(engine) = self.rules.get() {
+            return Ok(engine);
+        }
+        let engine = RuleEngine::new(&self.settings)?;
+        Ok(self.rules.get_or_init(|| engine))
+    }
+}
+
 /// A policy that was read and loaded with everything beside it.
 pub(super) struct Loaded {
     basis: Basis,
     file: PolicyFile,
     keys: Vec<KeyFile>,
+    uses: RuleUses,
 }
 
 impl Loaded {
-    /// Read and load.
+    /// Read and load. Not among asynchronous tasks: this waits for registries that have rules.
     pub(super) fn load(
         configuration: &Configuration,
-        engine: &Engine,
+        engines: &Engines,
     ) -> Result<Self, UnusablePolicy> {
-        let file = PolicyFile::read(&configuration.policy)?;
-        let keys = file.keys(engine)?;
-        let registries = RegistriesD::load(&configuration.directories)?;
-        let basis = Basis {
-            hash: hash(&file, &keys, &registries, &configuration.verdicts),
-            policy: file.load_with(engine, &keys)?,
-            directories: Directories::Loaded(Arc::new(registries)),
-        };
-        Ok(Self { basis, file, keys })
+        let mut loaded = Self::read(configuration, engines)?;
+        if !loaded.uses.uses.is_empty() {
+            loaded.add_rules(configuration, engines)?;
+        }
+        Ok(loaded)
     }
 
-    /// The first key file that cannot be read, in words.
-    pub(super) fn unreadable(&self) -> Option<String> {
-        self.keys.iter().find_map(|key| {
+    /// Read and load, but for rules.
+    fn read(configuration: &Configuration, engines: &Engines) -> Result<Self, UnusablePolicy> {
+        let file = PolicyFile::read(&configuration.policy)?;
+        let keys = file.keys(&engines.policy)?;
+        let registries = RegistriesD::load(&configuration.directories)?;
+        let policy = file.load_with(&engines.policy, &keys)?;
+        let uses = policy.rules(&Budget::default())?;
+        let hash = hash(&file, &keys, &registries, &configuration.verdicts);
+        let directories = Directories::Loaded(Arc::new(registries));
+        let basis = Basis { policy, rules: Rules::default(), hash, directories };
+        Ok(Self { basis, file, keys, uses })
+    }
+
+    fn add_rules(
+        &mut self,
+        configuration: &Configuration,
+        engines: &Engines,
+    ) -> Result<(), UnusablePolicy> {
+        let rules = wait(Rules::load(rules::Loading {
+            file: &self.file,
+            policy: &self.basis.policy,
+            engine: engines.rules()?,
+            client: &Client::new(configuration.registries.settings()),
+            directories: &self.basis.directories,
+            tags: false,
+            // Before 1970 nothing was signed.
+            now: u64::try_from(Timestamp::now().as_second()).unwrap_or_default(),
+        }))?;
+        let mut hash = Sha256::new();
+        hash.update(&self.basis.hash);
+        hash.update(rules.hash().as_str());
+        self.basis.hash = name(hash);
+        self.basis.rules = rules;
+        Ok(())
+    }
+
+    /// Key files that cannot be read and rules that cannot be loaded, in words.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let keys = self.keys.iter().filter_map(|key| {
             let fault = key.content.as_ref().err()?;
             Some(format!("key file of {}: {fault}", self.file.path().display()))
-        })
+        });
+        keys.chain(self.basis.rules.faults()).collect()
+    }
+
+    /// Of these, the rules.
+    pub(super) fn rule_faults(&self) -> Vec<String> {
+        self.basis.rules.faults()
+    }
+
+    fn log_faults(&self) {
+        for words in self.faults() {
+            tracing::error!(error = words, "not loaded: what needs it is not allowed");
+        }
+    }
+
+    /// All of them as one.
+    fn fault(&self) -> Option<String> {
+        Some(self.faults().join("; ")).filter(|words| !words.is_empty())
+    }
+
+    /// The files that it names.
+    fn paths(&self) -> Vec<PathBuf> {
+        let keys = self.keys.iter().map(|key| self.file.key_path(&key.path));
+        keys.chain(rule_paths(&self.file, &self.uses)).collect()
+    }
+
+    /// When rules that cannot be loaded are tried again.
+    fn again(&self) -> Option<Instant> {
+        let faulty = !self.basis.rules.faults().is_empty();
+        faulty.then(|| Instant::now() + RETRY_PAUSE)
+    }
+}
+
+/// Modules, their signatures with the place of the next one, and documents, as far as they are files.
+fn rule_paths(file: &PolicyFile, uses: &RuleUses) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for used in &uses.uses {
+        if !used.module.contains("://") {
+            paths.push(file.key_path(&used.module));
+            for number in 1..=MAX_WATCHED_SIGNATURES {
+                let signature = file.key_path(&format!("{}.signature-{number}", used.module));
+                let last = !signature.exists();
+                paths.push(signature);
+                if last {
+                    break;
+                }
+            }
+        }
+        paths.extend(used.data.values().map(|path| file.key_path(path)));
+    }
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+/// Wait for what is asynchronous, on a thread that may wait.
+fn wait<T>(future: impl Future<Output = T>) -> Result<T, UnusablePolicy> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => Ok(runtime.block_on(future)),
+        Err(_) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            Ok(runtime.map_err(UnusablePolicy::Runtime)?.block_on(future))
+        }
     }
 }
 
 /// There is nothing to decide by.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UnusablePolicy {
+    #[error("cannot load the policy's rules: {0}")]
+    Engine(#[from] EngineError),
     #[error(transparent)]
     Policy(#[from] PolicyError),
     #[error(transparent)]
     Registries(#[from] RegistriesDError),
+    #[error("cannot load the policy's rules: {0}")]
+    Runtime(io::Error),
 }
 
 /// What decides, with what it was made of.
@@ -469,7 +656,10 @@ struct Policy {
     snapshot: bool,
     /// What a snapshot is to be made of.
     unsnapped: Option<(PolicyFile, Vec<KeyFile>)>,
-    key_paths: Vec<PathBuf>,
+    /// How much of it could not be loaded; without a basis more than of any other.
+    faults: usize,
+    /// The files that it names.
+    paths: Vec<PathBuf>,
 }
 
 impl Default for Policy {
@@ -478,17 +668,18 @@ impl Default for Policy {
             basis: Err("it is being loaded".into()),
             snapshot: false,
             unsnapped: None,
-            key_paths: Vec::new(),
+            faults: usize::MAX,
+            paths: Vec::new(),
         }
     }
 }
 
 impl Policy {
     fn of(loaded: Loaded) -> Self {
-        let Loaded { basis, file, keys } = loaded;
-        let key_paths = keys.iter().map(|key| file.key_path(&key.path)).collect();
+        let (faults, paths) = (loaded.faults().len(), loaded.paths());
+        let Loaded { basis, file, keys, .. } = loaded;
         let basis = Ok(Arc::new(basis));
-        Self { basis, snapshot: false, unsnapped: Some((file, keys)), key_paths }
+        Self { basis, snapshot: false, unsnapped: Some((file, keys)), faults, paths }
     }
 
     /// The files that it rests on.
@@ -499,7 +690,7 @@ impl Policy {
             Directories::Layers(folders) => paths.extend(folders.iter().cloned()),
             Directories::Loaded(_) => {}
         }
-        paths.extend(self.key_paths.iter().cloned());
+        paths.extend(self.paths.iter().cloned());
         paths
     }
 }
@@ -585,12 +776,23 @@ fn hash(
     }
     add(format!("{registries:?}").as_bytes());
     add(format!("{:?} {:?}", settings.multi_arch, settings.platforms).as_bytes());
+    name(hash)
+}
+
+fn name(hash: Sha256) -> String {
     let hash = hash.finalize();
     hash.iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
+
+/// After rules could not be loaded: a registry that was away for a moment costs a minute, and one that is away for
+/// long is asked seldom.
+const RETRY_PAUSE: Duration = Duration::from_secs(60);
+
+/// Most signatures of one module whose files are watched: as many as are looked at.
+const MAX_WATCHED_SIGNATURES: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -628,15 +830,19 @@ mod tests {
 
         fn load(&self) -> Loaded {
             let configuration = self.source().load().expect("a configuration");
-            Loaded::load(&configuration, &self.engine).expect("a policy")
+            Loaded::load(&configuration, &self.engines()).expect("a policy")
+        }
+
+        fn engines(&self) -> Engines {
+            Engines::new(self.engine.clone(), RuleSettings::default())
         }
 
         fn loader(&self) -> Loader {
             let source = self.source();
             let configuration = source.load().expect("a configuration");
             let certificates = Arc::new(Certificates::for_test());
-            let engine = self.engine.clone();
-            Loader::start(source, configuration, engine, None, certificates, Arc::default())
+            let engines = self.engines();
+            Loader::start(source, configuration, engines, None, certificates, Arc::default())
         }
     }
 

@@ -3,6 +3,7 @@
 //! Whatever goes wrong here is an HTTP error, which an API server takes for a failed call, or a judgement of
 //! outcome error: never an allow.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use guest_policy::reference::Reference;
+use guest_policy::rule::Workload;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -21,6 +23,7 @@ use tracing::Instrument as _;
 
 use crate::admission::{self, Decided, Endpoint, Review, Task};
 use crate::registry::Keyring;
+use crate::report::printable;
 use crate::telemetry::{Metrics, Stage, traces};
 use crate::verdicts::{Ask, Judgement, Served};
 
@@ -108,12 +111,12 @@ impl Service {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             return Err(Refusal::method(request.method(), "GET, HEAD"));
         }
-        let Parts { current, certificates, status, metrics } = &self.parts;
+        let Parts { current, certificates, status, metrics, .. } = &self.parts;
         if request.uri().path() == "/livez" {
             return Ok(text(StatusCode::OK, "ok\n".to_owned()));
         }
         if request.uri().path() == "/metrics" {
-            metrics.ready(status.unready(&current.get()).is_none());
+            self.parts.measure();
             return Ok(with(StatusCode::OK, Metrics::CONTENT_TYPE, metrics.encode()));
         }
         let generation = current.get();
@@ -159,7 +162,8 @@ impl Service {
         let judgements = match review.task(&generation.rules) {
             Task::Answer => Vec::new(),
             Task::Judge(references) => {
-                self.judge(&generation, &review, &references, deadline).await
+                let workload = workload(&generation, &review, &body);
+                self.judge(&generation, &review, &references, workload, deadline).await
             }
         };
         let policy = generation.basis.as_ref().map_or("", |basis| basis.hash.as_str());
@@ -184,12 +188,17 @@ impl Service {
         generation: &Generation,
         review: &Review,
         references: &[Reference],
+        workload: Result<Option<Arc<Workload>>, String>,
         deadline: Instant,
     ) -> Vec<Judgement> {
         let all = |judgement: Judgement| vec![judgement; references.len()];
         let basis = match &generation.basis {
             Ok(basis) => basis,
             Err(words) => return all(unanswered::without_policy(words)),
+        };
+        let workload = match workload {
+            Ok(workload) => workload,
+            Err(words) => return all(unanswered::without_workload(&words)),
         };
         let keyring = match (&generation.cluster, review.puller()) {
             (Some(cluster), Some(puller)) => {
@@ -205,7 +214,12 @@ impl Service {
             _ => Arc::clone(&self.nobody),
         };
         let decide = |image: &Reference| {
-            let ask = Ask { image: image.clone(), keyring: Arc::clone(&keyring), deadline };
+            let ask = Ask {
+                image: image.clone(),
+                keyring: Arc::clone(&keyring),
+                workload: workload.clone(),
+                deadline,
+            };
             // It keeps the deadline itself, and says more then.
             let limit = deadline + GRACE;
             async move {
@@ -285,6 +299,20 @@ impl Service {
             None => *held = Some(room),
         }
         Ok(())
+    }
+}
+
+/// What wants to run the images, if there are rules to be told.
+fn workload(
+    generation: &Generation,
+    review: &Review,
+    body: &[u8],
+) -> Result<Option<Arc<Workload>>, String> {
+    match &generation.basis {
+        Ok(basis) if !basis.rules.is_empty() => {
+            review.workload(body).map(|workload| Some(Arc::new(workload)))
+        }
+        Ok(_) | Err(_) => Ok(None),
     }
 }
 
@@ -444,10 +472,28 @@ fn log(
             digest =
                 judgement.and_then(|judgement| judgement.digest.as_ref()).map(ToString::to_string),
             cached = judgement.map(|judgement| judgement.served == Served::Cache),
+            warnings = judgement.and_then(|judgement| listed(&judgement.verdict.warnings)),
+            annotations = judgement.and_then(|judgement| paired(&judgement.verdict.annotations)),
             took_ms = took.as_secs_f64() * 1000.0,
             "decided"
         );
     }
+}
+
+/// What rules have to say, in one text.
+fn listed(warnings: &[String]) -> Option<String> {
+    (!warnings.is_empty()).then(|| shown(&warnings.join("; ")))
+}
+
+/// What rules want in the audit log, in one text.
+fn paired(annotations: &BTreeMap<String, String>) -> Option<String> {
+    let pairs: Vec<_> = annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    (!pairs.is_empty()).then(|| shown(&pairs.join("; ")))
+}
+
+/// Other people's words, as many as fit a line.
+fn shown(text: &str) -> String {
+    printable(&text.chars().take(MAX_SHOWN_CHARS).collect::<String>())
 }
 
 const JSON: &str = "application/json";
@@ -460,6 +506,9 @@ const MAX_DISCARDED_BYTES: usize = MAX_BODY_BYTES;
 
 /// Most bytes of all larger bodies at the same time: eight of the largest size.
 const MAX_BODIES_BYTES: usize = 8 * MAX_BODY_BYTES;
+
+/// Most of what rules say that a decision's line in the log has: four warnings of the longest that are shown.
+const MAX_SHOWN_CHARS: usize = 1024;
 
 /// Smaller bodies do not count: ten times a review of a pod.
 const SMALL_BODY_BYTES: usize = 64 * 1024;
@@ -478,9 +527,9 @@ mod tests {
 
     use super::super::certificates::Certificates;
     use super::super::configuration::Source;
-    use super::super::generation::Loader;
+    use super::super::generation::{Engines, Loader};
     use super::*;
-    use crate::engine::{self, Engine};
+    use crate::engine::{self, Engine, RuleSettings};
 
     fn deadline(margin: u64) -> Deadline {
         Deadline { margin: Duration::from_millis(margin), otherwise: Duration::from_secs(10) }
@@ -520,7 +569,7 @@ mod tests {
         let images = ["busybox:1", "example.com/a/b:2"]
             .map(|name| Reference::parse_normalized(name).expect("a name"));
         let deadline = Instant::now() + Duration::from_secs(60);
-        let judged = block(service.judge(&generation, &review, &images, deadline));
+        let judged = block(service.judge(&generation, &review, &images, Ok(None), deadline));
         assert_eq!(judged.len(), 2);
         for judgement in judged {
             assert_eq!(judgement.verdict.outcome, Outcome::Error);
@@ -572,7 +621,8 @@ mod tests {
         let engine = Engine::new(&engine::Settings::default()).expect("an engine");
         let certificates = Arc::new(Certificates::for_test());
         let metrics = Arc::default();
-        let loader = Loader::start(source, configuration, engine, None, certificates, metrics);
+        let engines = Engines::new(engine, RuleSettings::default());
+        let loader = Loader::start(source, configuration, engines, None, certificates, metrics);
         Service::new(loader.parts().clone())
     }
 

@@ -26,6 +26,18 @@ pub(super) fn without_credentials(error: &ClusterError) -> Judgement {
     )
 }
 
+/// The policy has rules, and they cannot be told what wants to run the image. Whoever asks is at fault, so that it
+/// is no error, which may be treated more leniently.
+pub(super) fn without_workload(words: &str) -> Judgement {
+    let judgement = unanswered(
+        "rule-workload-unusable",
+        format!("rules cannot be told of this object: {words}"),
+        "remove what the object does not need",
+    );
+    let verdict = Verdict { outcome: Outcome::Deny, ..Verdict::clone(&judgement.verdict) };
+    Judgement { verdict: Arc::new(verdict), ..judgement }
+}
+
 /// The time is over.
 pub(super) fn too_late() -> Judgement {
     unanswered(

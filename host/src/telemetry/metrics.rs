@@ -36,9 +36,9 @@ pub struct Metrics {
     decisions: Family<Labels<4>, Counter>,
     codes: Names,
     break_glass: Counter,
-    stages: [Histogram; 5],
+    stages: [Histogram; 6],
     /// In the order of [`CACHES`]; missed, hit.
-    caches: [[Counter; 2]; 4],
+    caches: [[Counter; 2]; 5],
     cache_sizes: Family<Labels<1>, Gauge<u64, AtomicU64>>,
     registry_requests: Family<Labels<2>, Counter>,
     registry_durations: Family<Labels<1>, Histogram>,
@@ -46,6 +46,12 @@ pub struct Metrics {
     sandbox_failures: Family<Labels<1>, Counter>,
     slots: Gauge<u64, AtomicU64>,
     slots_in_use: Gauge,
+    rules: Family<Labels<2>, Counter>,
+    rule_durations: Family<Labels<1>, Histogram>,
+    rule_names: Names,
+    rule_faults: Family<Labels<1>, Counter>,
+    rule_slots: Gauge<u64, AtomicU64>,
+    rule_slots_in_use: Gauge<u64, AtomicU64>,
     reloads: Family<Labels<2>, Counter>,
     reload_failing: Family<Labels<1>, Gauge>,
     reloaded_at: Family<Labels<1>, Gauge<u64, AtomicU64>>,
@@ -116,6 +122,12 @@ impl Metrics {
             sandbox_failures: counted(to, "sandbox_failures", "Sandboxes that gave no answer"),
             slots: with(to, "sandbox_slots", "Evaluations that can run at the same time"),
             slots_in_use: with(to, "sandbox_slots_in_use", "Evaluations that are running"),
+            rules: counted(to, "rule_evaluations", "Evaluations of rules"),
+            rule_durations: timed(to, "rule_duration", "Time that an evaluation of a rule took"),
+            rule_names: Names::new(MAX_RULES),
+            rule_faults: counted(to, "rule_faults", "Rules that gave no answer"),
+            rule_slots: with(to, "rule_slots", "Rules that can run at the same time"),
+            rule_slots_in_use: with(to, "rule_slots_in_use", "Rules that are running"),
             reloads: {
                 let reloads = counted(to, "reloads", "Attempts to load something");
                 for (what, result) in
@@ -181,7 +193,7 @@ impl Metrics {
         }
     }
 
-    /// A cache (`verdicts`, `tags`, `evidence`, `keyrings`) was asked.
+    /// A cache (`verdicts`, `tags`, `evidence`, `documents`, `keyrings`) was asked.
     pub fn cache(&self, cache: &'static str, hit: bool) {
         if let Some(at) = CACHES.iter().position(|known| *known == cache) {
             self.caches[at][usize::from(hit)].inc();
@@ -215,6 +227,29 @@ impl Metrics {
     /// Evaluations that run: 1 begins, -1 ends.
     pub fn sandbox_in_use(&self, change: i64) {
         self.slots_in_use.inc_by(change);
+    }
+
+    /// A rule was asked. `outcome` is `allow`, `deny`, or `fault` if it gave no answer.
+    pub fn rule(&self, name: &str, outcome: &'static str, took: Duration) {
+        let name = self.rule_names.bounded(name);
+        self.rule_durations.get_or_create(&[("rule", name.clone())]).observe(took.as_secs_f64());
+        self.rules.get_or_create(&[("rule", name), ("outcome", outcome.into())]).inc();
+    }
+
+    /// A rule gave no answer; `code` is the reason's.
+    pub fn rule_fault(&self, code: &str) {
+        let code = self.codes.bounded(code);
+        self.rule_faults.get_or_create(&[("reason", code)]).inc();
+    }
+
+    /// How many rules can run at the same time.
+    pub fn rule_slots(&self, count: usize) {
+        self.rule_slots.set(count as u64);
+    }
+
+    /// Rules that are running.
+    pub fn rule_slots_in_use(&self, count: u64) {
+        self.rule_slots_in_use.set(count);
     }
 
     /// Something was loaded again (`policy`, `configuration`, `certificate`), or was not. What is loaded
@@ -276,6 +311,8 @@ pub enum Stage {
     Evidence,
     /// In the sandbox.
     Evaluate,
+    /// What rules say, and what they want to see.
+    Rules,
 }
 
 /// Names and values.
@@ -400,15 +437,16 @@ const ENDPOINTS: [Endpoint; 3] = [Endpoint::Validate, Endpoint::Mutate, Endpoint
 
 const MODES: [Mode; 3] = [Mode::Enforce, Mode::Warn, Mode::Observe];
 
-const STAGES: [(Stage, &str); 5] = [
+const STAGES: [(Stage, &str); 6] = [
     (Stage::Parse, "parse"),
     (Stage::Credentials, "credentials"),
     (Stage::Resolve, "resolve"),
     (Stage::Evidence, "evidence"),
     (Stage::Evaluate, "evaluate"),
+    (Stage::Rules, "rules"),
 ];
 
-const CACHES: [&str; 4] = ["verdicts", "tags", "evidence", "keyrings"];
+const CACHES: [&str; 5] = ["verdicts", "tags", "evidence", "documents", "keyrings"];
 
 const RELOADS: [&str; 3] = ["policy", "configuration", "certificate"];
 
@@ -427,6 +465,9 @@ const OTHER: &str = "other";
 /// Most registries and signature stores that are told apart: a large cluster pulls from some dozens, and
 /// whoever may create pods can name any number.
 const MAX_HOSTS: usize = 64;
+
+/// Most rules that are told apart: a policy names some dozens at most, and a rule names itself.
+const MAX_RULES: usize = 64;
 
 /// Most reason codes that are told apart: twice as many as there are.
 const MAX_CODES: usize = 128;

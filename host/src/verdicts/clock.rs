@@ -62,8 +62,8 @@ pub(super) struct Now {
     pub(super) unix: u64,
 }
 
-/// Until when something may be served; by default it has ended.
-#[derive(Clone, Copy, Debug, Default)]
+/// Until when something may be served.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Lifetime {
     /// In the time that has passed; not included.
     end: Duration,
@@ -72,6 +72,9 @@ pub(super) struct Lifetime {
 }
 
 impl Lifetime {
+    /// Of what may not be served again.
+    pub(super) const OVER: Self = Self { end: Duration::ZERO, valid_until: None };
+
     /// From now on for so long, and no longer than `valid_until`.
     pub(super) fn new(now: Now, time: Duration, valid_until: Option<u64>) -> Self {
         Self { end: now.passed.saturating_add(time), valid_until }
@@ -79,6 +82,11 @@ impl Lifetime {
 
     pub(super) fn covers(self, now: Now) -> bool {
         now.passed < self.end && self.valid_until.is_none_or(|end| now.unix <= end)
+    }
+
+    /// Whether it may not be served again, whatever the time is.
+    pub(super) fn is_over(self) -> bool {
+        self.end.is_zero()
     }
 
     /// Until the first of both ends.
@@ -126,5 +134,8 @@ mod tests {
     fn what_lives_for_no_time_is_never_served() {
         let now = Clock::system().now();
         assert!(!Lifetime::new(now, Duration::ZERO, None).covers(now));
+        let long = Lifetime::new(now, Duration::from_secs(60), None);
+        assert!(long.and(Lifetime::OVER).is_over() && !long.is_over());
+        assert!(!Lifetime::OVER.covers(Clock::stopped_at(0).now()));
     }
 }

@@ -4,16 +4,23 @@
 //! of one that hangs would soon have taken it up, and those of all others would wait behind them (Kubewarden:
 //! 9.6 s for a cached image while another registry hung). So each registry has a number of its own, and nothing
 //! that is shared is held while it is asked. What bounds the whole is the number of questions under way.
+//!
+//! The documents that rules want are fetched for one question after another, since the next one finds what the one
+//! before it has fetched: each image has a gate for one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The gates of all registries.
-#[derive(Clone, Debug, Default)]
+/// Gates, by what is behind them.
+#[derive(Clone, Debug)]
 pub(super) struct Gates {
-    hosts: Arc<Mutex<HashMap<String, Gate>>>,
+    gates: Arc<Mutex<HashMap<String, Gate>>>,
+    /// How many may be inside a gate.
+    inside: usize,
+    /// How many may wait at one.
+    waiting: usize,
 }
 
 #[derive(Debug)]
@@ -24,19 +31,29 @@ struct Gate {
 }
 
 impl Gates {
-    /// Wait until one more may ask `host`. If more wait than is of use, that number.
-    pub(super) async fn enter(&self, host: &str) -> Result<Pass, usize> {
+    /// Of registries.
+    pub(super) fn of_hosts() -> Self {
+        Self { gates: Arc::default(), inside: MAX_FETCHES_OF_HOST, waiting: MAX_WAITING_FOR_HOST }
+    }
+
+    /// For one after another; whoever waits is counted elsewhere.
+    pub(super) fn for_one() -> Self {
+        Self { gates: Arc::default(), inside: 1, waiting: usize::MAX }
+    }
+
+    /// Wait until one more may go to `what`. If more wait than is of use, that number.
+    pub(super) async fn enter(&self, what: &str) -> Result<Pass, usize> {
         let (permits, visit) = {
-            let mut hosts = self.lock();
-            let gate = hosts.entry(host.to_owned()).or_insert_with(|| Gate {
-                permits: Arc::new(Semaphore::new(MAX_FETCHES_OF_HOST)),
+            let mut gates = self.lock();
+            let gate = gates.entry(what.to_owned()).or_insert_with(|| Gate {
+                permits: Arc::new(Semaphore::new(self.inside)),
                 present: 0,
             });
-            if gate.present >= MAX_FETCHES_OF_HOST + MAX_WAITING_FOR_HOST {
-                return Err(MAX_WAITING_FOR_HOST);
+            if gate.present >= self.inside.saturating_add(self.waiting) {
+                return Err(self.waiting);
             }
             gate.present += 1;
-            (Arc::clone(&gate.permits), Visit { gates: self.clone(), host: host.to_owned() })
+            (Arc::clone(&gate.permits), Visit { gates: self.clone(), what: what.to_owned() })
         };
         // Nobody closes it.
         let permit = permits.acquire_owned().await.map_err(|_| 0_usize)?;
@@ -45,7 +62,7 @@ impl Gates {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Gate>> {
         // Whole after every statement.
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -60,16 +77,16 @@ pub(super) struct Pass {
 #[derive(Debug)]
 struct Visit {
     gates: Gates,
-    host: String,
+    what: String,
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        let mut hosts = self.gates.lock();
-        if let Some(gate) = hosts.get_mut(&self.host) {
+        let mut gates = self.gates.lock();
+        if let Some(gate) = gates.get_mut(&self.what) {
             gate.present -= 1;
             if gate.present == 0 {
-                hosts.remove(&self.host);
+                gates.remove(&self.what);
             }
         }
     }
@@ -91,7 +108,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_host_does_not_take_the_places_of_another() {
-        let gates = Gates::default();
+        let gates = Gates::of_hosts();
         let mut inside = Vec::new();
         for _ in 0..MAX_FETCHES_OF_HOST {
             inside.push(gates.enter("slow").now_or_never().expect("a place").expect("a place"));
@@ -107,5 +124,15 @@ mod tests {
         inside.clear();
         drop(waiting);
         assert!(gates.lock().is_empty(), "gates where nobody is are taken down");
+    }
+
+    #[tokio::test]
+    async fn gate_for_one_lets_one_after_another_in() {
+        let gates = Gates::for_one();
+        let inside = gates.enter("image").now_or_never().expect("a place").expect("a place");
+        let mut next = Box::pin(gates.enter("image"));
+        assert!((&mut next).now_or_never().is_none(), "the place is taken");
+        drop(inside);
+        assert!(next.now_or_never().expect("a place").is_ok());
     }
 }

@@ -1,14 +1,17 @@
 //! Everything remembered, in one store of bounded size.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guest_policy::digest::Digest;
-use guest_policy::image::Evidence;
+use guest_policy::evaluation::{Evaluation, Failure, State};
+use guest_policy::image::{Evidence, Needs};
 use guest_policy::manifest::Instance;
 use guest_policy::reference::Reference;
-use guest_policy::verdict::Verdict;
+use guest_policy::rule::{Descriptor, Document, Documents, Want, Workload};
+use guest_policy::verdict::{Claim, Reason, Verdict};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use moka::{Equivalent, Expiry};
@@ -61,10 +64,25 @@ impl Memory {
         }
     }
 
-    pub(super) fn verdict(&self, key: &Key, now: Now) -> Option<(Arc<Verdict>, Lifetime)> {
+    pub(super) fn evaluated(&self, key: &Key, now: Now) -> Option<(Evaluated, Lifetime)> {
         let entry = self.living(key, now)?;
         match entry.content {
-            Content::Verdict(verdict) => Some((verdict, entry.lifetime)),
+            Content::Evaluated(evaluated) => Some((evaluated, entry.lifetime)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn shelf(&self, key: &Key, now: Now) -> Option<(Arc<Shelf>, Lifetime)> {
+        let entry = self.living(key, now)?;
+        match entry.content {
+            Content::Shelf(shelf) => Some((shelf, entry.lifetime)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn needs(&self, key: &Key, now: Now) -> Option<Arc<Needs>> {
+        match self.living(key, now)?.content {
+            Content::Needs(needs) => Some(needs),
             _ => None,
         }
     }
@@ -103,6 +121,18 @@ pub(super) enum Key {
         at: Option<Digest>,
         keyring: [u8; 32],
     },
+    /// What rules want of the image with this digest.
+    Documents {
+        repository: String,
+        digest: Digest,
+        keyring: [u8; 32],
+    },
+    /// What an evaluation of images of this name will look at.
+    Needs {
+        /// [`super::Basis::hash`].
+        basis: String,
+        subject: String,
+    },
     Top {
         image: Reference,
         keyring: [u8; 32],
@@ -134,7 +164,10 @@ impl Key {
             Self::Evidence { repository, index, store, .. } => {
                 repository.len() + 71 + digest(index) + store.len()
             }
-            Self::Verdict { basis, subject, .. } => basis.len() + subject.len(),
+            Self::Documents { repository, .. } => repository.len() + 71,
+            Self::Needs { basis, subject } | Self::Verdict { basis, subject, .. } => {
+                basis.len() + subject.len()
+            }
         }
     }
 }
@@ -152,6 +185,10 @@ impl Hash for Key {
             Self::Verdict { basis, subject, evidence } => {
                 (3_u8, basis, subject, evidence).hash(state);
             }
+            Self::Documents { repository, digest, keyring } => {
+                (4_u8, repository, digest, keyring).hash(state);
+            }
+            Self::Needs { basis, subject } => (5_u8, basis, subject).hash(state),
         }
     }
 }
@@ -194,9 +231,50 @@ impl Equivalent<Key> for AnswerRef<'_> {
 #[derive(Clone, Debug)]
 pub(super) enum Content {
     Answer(Arc<Answer>),
-    Top(Arc<Top>),
+    Evaluated(Evaluated),
     Evidence(Arc<Gathered>),
-    Verdict(Arc<Verdict>),
+    Needs(Arc<Needs>),
+    Shelf(Arc<Shelf>),
+    Top(Arc<Top>),
+}
+
+/// What the engine found out.
+#[derive(Clone, Debug)]
+pub(super) enum Evaluated {
+    /// All that there is to say.
+    Closed(Arc<Verdict>),
+    /// It depends on rules.
+    Open(Arc<Evaluation>),
+}
+
+/// What rules wanted to see of an image.
+#[derive(Clone, Debug)]
+pub(super) struct Shelf {
+    pub(super) documents: Documents,
+    /// Why others are not there.
+    pub(super) failures: BTreeMap<Want, Failure>,
+    /// When these are tried again.
+    pub(super) again: Lifetime,
+}
+
+impl Shelf {
+    pub(super) fn empty() -> Self {
+        Self { documents: Documents::new(), failures: BTreeMap::new(), again: Lifetime::OVER }
+    }
+
+    fn size(&self) -> usize {
+        let failures = self.failures.values().flat_map(|failure| &failure.reasons);
+        let documents: usize = self.documents.iter().map(document_weight).sum();
+        documents + failures.map(|reason| 128 + reason_weight(reason)).sum::<usize>()
+    }
+}
+
+/// Who asks, and when: what rules may look at beside the image.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Asker {
+    pub(super) workload: Option<Arc<Workload>>,
+    /// Seconds since 1970-01-01 UTC.
+    pub(super) at: u64,
 }
 
 impl Content {
@@ -212,7 +290,10 @@ impl Content {
                     signatures.iter().map(|s| s.content.len() + s.source.len() + 64).sum();
                 manifest.len() + index.as_ref().map_or(0, Vec::len) + signatures
             }
-            Self::Verdict(verdict) => weight(verdict),
+            Self::Evaluated(Evaluated::Closed(verdict)) => weight(verdict),
+            Self::Evaluated(Evaluated::Open(evaluation)) => evaluation_weight(evaluation),
+            Self::Shelf(shelf) => shelf.size(),
+            Self::Needs(needs) => needs.scope.len(),
         }
     }
 }
@@ -278,16 +359,56 @@ fn length(image: &Reference) -> usize {
 
 /// The bytes of a verdict, about.
 fn weight(verdict: &Verdict) -> usize {
-    let reasons = verdict.reasons.iter().map(|reason| {
-        128 + reason.code.len() + reason.message.len() + reason.hint.as_ref().map_or(0, String::len)
-    });
-    let claims = verdict.claims.iter().map(|claim| {
-        256 + claim.key.len() * 2
-            + claim.reference.len()
-            + claim.digest.len()
-            + claim.creator.as_ref().map_or(0, String::len)
-    });
-    verdict.scope.len() + verdict.digest.len() + reasons.sum::<usize>() + claims.sum::<usize>()
+    let reasons: usize = verdict.reasons.iter().map(reason_weight).sum();
+    let claims: usize = verdict.claims.iter().map(claim_weight).sum();
+    verdict.scope.len() + verdict.digest.len() + reasons + claims
+}
+
+/// The bytes of an evaluation, about.
+fn evaluation_weight(evaluation: &Evaluation) -> usize {
+    let failed = |failure: &Failure| failure.reasons.iter().map(reason_weight).sum::<usize>();
+    let node = |state: &State| match state {
+        State::Held(claims) => claims.iter().map(claim_weight).sum(),
+        State::Failed(failure) => failed(failure),
+        State::AnyOf | State::AtLeast(_) | State::Skipped | State::Rule(_) => 0,
+    };
+    let nodes = evaluation.nodes.iter().map(|n| 96 + n.words.len() + node(&n.state));
+    evaluation.scope.len()
+        + evaluation.digest.len()
+        + evaluation.failure.as_ref().map_or(0, failed)
+        + nodes.sum::<usize>()
+}
+
+fn reason_weight(reason: &Reason) -> usize {
+    128 + reason.code.len() + reason.message.len() + reason.hint.as_ref().map_or(0, String::len)
+}
+
+fn claim_weight(claim: &Claim) -> usize {
+    256 + claim.key.len() * 2
+        + claim.reference.len()
+        + claim.digest.len()
+        + claim.creator.as_ref().map_or(0, String::len)
+        + claim.material.iter().map(|name| 24 + name.len()).sum::<usize>()
+}
+
+fn document_weight((want, document): (&Want, &Document)) -> usize {
+    let descriptor = |d: &Descriptor| {
+        let annotations = d.annotations.iter().map(|(key, value)| 48 + key.len() + value.len());
+        128 + d.digest.len()
+            + d.media_type.len()
+            + d.artifact_type.as_ref().map_or(0, String::len)
+            + annotations.sum::<usize>()
+    };
+    let named = match want {
+        Want::Attached(digest) => digest.len(),
+        Want::Config | Want::Referrers => 0,
+    };
+    96 + named
+        + match document {
+            Document::Absent => 0,
+            Document::Bytes(bytes) => bytes.len(),
+            Document::Descriptors(descriptors) => descriptors.iter().map(descriptor).sum(),
+        }
 }
 
 /// Bytes that an entry takes beside its content: the store's own, and those of what is counted above.

@@ -2,28 +2,34 @@
 //!
 //! It is the flow of [`crate::decide`], with a look into the memory before every step and the result of every
 //! step put there. A name is resolved once for an answer: the digest that was judged is the answer's digest.
+//!
+//! What rules say is never put there: it is about one workload at one time. Everything that they are told, and
+//! the documents that they want, is, so that asking them again costs no request and no signature.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use guest_policy::digest::Digest;
-use guest_policy::image::{Evidence, SignatureForm};
+use guest_policy::evaluation::{Evaluation, State, Step};
+use guest_policy::image::{Evidence, SignatureForm, Subject};
 use guest_policy::manifest::{self, Instance};
 use guest_policy::reference::Reference;
+use guest_policy::rule::{Capability, Documents, LogLine, Workload};
 use guest_policy::verdict::{Outcome, Reason, Verdict};
 use sha2::Digest as _;
 use tracing::Instrument as _;
 
 use super::clock::Lifetime;
-use super::memory::{Answer, AnswerRef, Content, Gathered, Key, Top};
+use super::memory::{Answer, AnswerRef, Content, Evaluated, Gathered, Key, Shelf, Top};
 use super::{Basis, Inner, MultiArch};
-use crate::decide::{Failure, MAX_CONCURRENT_IMAGES, Sandbox};
+use crate::decide::{Asked, Failure, Inquiry, MAX_CONCURRENT_IMAGES, Sandbox, Settled, sound};
 use crate::engine::EngineError;
 use crate::evidence::{self, EvidenceError, RegistriesD};
 use crate::image::{ImageError, ImageName, Platform, PlatformSelection, Resolved};
 use crate::registry::Client;
+use crate::report::printable;
 use crate::telemetry::Stage;
 
 /// A question about one image, and all that it takes to answer it.
@@ -35,6 +41,8 @@ pub(super) struct Question {
     pub(super) client: Client,
     /// Whose credentials these are.
     pub(super) keyring: [u8; 32],
+    /// What wants to run the image.
+    pub(super) workload: Option<Arc<Workload>>,
 }
 
 impl Question {
@@ -62,8 +70,10 @@ impl Question {
                 digest: Some(top.digest.clone()),
                 verdict: Arc::clone(verdict),
                 lifetime: match verdict.outcome {
-                    Outcome::Allow => lifetime,
-                    Outcome::Deny | Outcome::Error => lifetime.and(pinned.lifetime),
+                    Outcome::Allow if !pinned.lifetime.is_over() => lifetime,
+                    Outcome::Allow | Outcome::Deny | Outcome::Error => {
+                        lifetime.and(pinned.lifetime)
+                    }
                 },
             });
         }
@@ -105,22 +115,41 @@ impl Question {
     /// registry, which may be anybody's, is not asked anything then.
     async fn refused(&self, name: &Reference) -> Option<Judged> {
         let subject = ImageName::Docker { reference: name.clone() }.subject(None).ok()?;
+        let Inner { memory, clock, .. } = &*self.inner;
+        let key = self.needs_key(&subject);
+        if memory.needs(&key, clock.now()).is_some() {
+            return None;
+        }
         let sandbox = self.sandbox();
-        if sandbox.needs(&subject).await.ok()?.signatures {
+        let needs = sandbox.needs(&subject).await.ok()?;
+        let verdict = match needs.signatures {
+            true => None,
+            false => self.refusal(&sandbox, subject).await,
+        };
+        let Some(mut verdict) = verdict else {
+            // Where rules are asked, every question comes by here.
+            if !self.basis.rules.is_empty() {
+                let now = clock.now();
+                let lifetime = Lifetime::new(now, self.inner.settings.evidence_for, None);
+                memory.put(key, Content::Needs(Arc::new(needs)), lifetime, now);
+            }
             return None;
-        }
-        let (nothing, now) = (Arc::new(Evidence::default()), self.inner.clock.now());
-        let digest = Digest::sha256(&nothing.manifest);
-        let mut verdict = sandbox.evaluate(subject, &digest, nothing, now.unix).await.ok()?;
-        // Without evidence, what a requirement says holds with any evidence. A reason that is no requirement's
-        // is that the evidence is missing.
-        let by_requirement = verdict.reasons.iter().all(|reason| reason.requirement.is_some());
-        if verdict.outcome != Outcome::Deny || !by_requirement {
-            return None;
-        }
+        };
         verdict.digest.clear();
         let lifetime = self.lifetime(&verdict);
         Some(Judged { verdict: Arc::new(verdict), lifetime })
+    }
+
+    /// The denial that holds whatever the evidence is, if there is one.
+    async fn refusal(&self, sandbox: &Sandbox, subject: Subject) -> Option<Verdict> {
+        let (nothing, now) = (Arc::new(Evidence::default()), self.inner.clock.now());
+        let evaluation = sandbox.evaluation(subject, nothing, now.unix).await.ok()?;
+        let Step::Done(verdict) = evaluation.conclude(&BTreeMap::new()) else { return None };
+        // Without evidence, what a requirement says holds with any evidence. A reason that is no requirement's
+        // is that the evidence is missing.
+        let by_requirement = verdict.reasons.iter().all(|reason| reason.requirement.is_some());
+        (verdict.outcome == Outcome::Deny && by_requirement && !verdict.reasons.is_empty())
+            .then_some(verdict)
     }
 
     /// The answer about a name that was resolved: it holds for as long as the name means this.
@@ -161,7 +190,13 @@ impl Question {
     ) -> Judged {
         let selected = match self.select(name, instances) {
             Ok(selected) => selected,
-            Err(failure) => return self.failed(&failure, String::new(), Some(&top.digest)),
+            Err(failure) => {
+                let mut judged = self.failed(&failure, String::new(), Some(&top.digest));
+                if index.is_some_and(|index| index.lifetime.is_over()) {
+                    judged.lifetime = Lifetime::OVER;
+                }
+                return judged;
+            }
         };
         let judged: Vec<(String, Judged)> = stream::iter(selected)
             .map(|instance| self.judge_instance(name, top, instance))
@@ -248,7 +283,10 @@ impl Question {
         let image = ImageName::Docker { reference: name.clone() };
         let subject = image.subject(None)?;
         let sandbox = self.sandbox();
-        let needs = sandbox.needs(&subject).await?;
+        let needs = match memory.needs(&self.needs_key(&subject), clock.now()) {
+            Some(needs) => needs,
+            None => Arc::new(sandbox.needs(&subject).await?),
+        };
         scope.clone_from(&needs.scope);
         let resolved = Resolved {
             subject: subject.clone(),
@@ -270,28 +308,197 @@ impl Question {
             subject: subject.name.clone(),
             evidence: found.gathered.hash,
         };
-        if let Some((verdict, lifetime)) = memory.verdict(&key, clock.now()) {
-            return Ok(Judged { verdict, lifetime });
-        }
-        let (started, now) = (Instant::now(), clock.now());
-        let evidence = Arc::clone(&found.gathered.evidence);
-        metrics.sandbox_in_use(1);
-        let evaluating = sandbox.evaluate(subject, &top.digest, evidence, now.unix);
-        let verdict = evaluating.instrument(tracing::info_span!("evaluate")).await;
-        metrics.sandbox_in_use(-1);
-        let verdict = verdict?;
-        metrics.stage(Stage::Evaluate, started.elapsed());
-        let lifetime = self.lifetime(&verdict);
-        let judged = Judged { verdict: Arc::new(verdict), lifetime };
-        memory.put(key, Content::Verdict(Arc::clone(&judged.verdict)), lifetime, clock.now());
+        let known = memory.evaluated(&key, clock.now());
+        let (evaluated, lifetime, fresh) = match known {
+            Some((evaluated, lifetime)) => (evaluated, lifetime, false),
+            None => {
+                let (started, now) = (Instant::now(), clock.now());
+                let evidence = Arc::clone(&found.gathered.evidence);
+                metrics.sandbox_in_use(1);
+                let evaluating = sandbox.evaluation(subject.clone(), evidence, now.unix);
+                let evaluation = evaluating.instrument(tracing::info_span!("evaluate")).await;
+                metrics.sandbox_in_use(-1);
+                let evaluation = evaluation?;
+                metrics.stage(Stage::Evaluate, started.elapsed());
+                let (evaluated, lifetime) = match evaluation.conclude(&BTreeMap::new()) {
+                    Step::Done(verdict) => {
+                        let verdict = sound(verdict, &top.digest, now.unix);
+                        let lifetime = self.lifetime(&verdict);
+                        (Evaluated::Closed(Arc::new(verdict)), lifetime)
+                    }
+                    Step::Ask(_) => {
+                        let lifetime = self.lifetime_of_open(&evaluation);
+                        (Evaluated::Open(Arc::new(evaluation)), lifetime)
+                    }
+                };
+                memory.put(key, Content::Evaluated(evaluated.clone()), lifetime, clock.now());
+                (evaluated, lifetime, true)
+            }
+        };
+        let judged = match evaluated {
+            Evaluated::Closed(verdict) => Judged { verdict, lifetime },
+            Evaluated::Open(evaluation) => {
+                let inquiry = Inquiry {
+                    name: ImageName::Docker { reference: name.clone() },
+                    subject,
+                    platform: of.map(|(_, platform)| platform.to_owned()),
+                    digest: top.digest.clone(),
+                    evidence: Arc::clone(&found.gathered.evidence),
+                    workload: self.workload.clone(),
+                    documents: Documents::new(),
+                    failures: BTreeMap::new(),
+                    client: self.client.clone(),
+                    now: clock.now().unix,
+                };
+                self.settle(&sandbox, name, evaluation, inquiry).await
+            }
+        };
+        let asked = judged.lifetime.is_over();
         if judged.verdict.outcome == Outcome::Deny
+            && (fresh || asked)
             && let Some((key, until)) = found.remembered
         {
             // Whoever is denied and signs the image finds a new signature as soon as the denial is forgotten.
             let content = Content::Evidence(found.gathered);
+            let lifetime = if asked { self.lifetime(&judged.verdict) } else { lifetime };
             memory.put(key, content, until.and(lifetime), clock.now());
         }
         Ok(judged)
+    }
+
+    /// Ask the rules on which the verdict depends. What they say is about this workload at this time, and is not
+    /// served to anybody else.
+    async fn settle(
+        &self,
+        sandbox: &Sandbox,
+        name: &Reference,
+        evaluation: Arc<Evaluation>,
+        inquiry: Inquiry,
+    ) -> Judged {
+        let (scope, digest) = (evaluation.scope.clone(), inquiry.digest.clone());
+        let verdict = match self.settled(sandbox, name, evaluation, inquiry).await {
+            Ok(verdict) => Arc::new(verdict),
+            Err(failure) => self.failed(&failure, scope, Some(&digest)).verdict,
+        };
+        Judged { verdict, lifetime: Lifetime::OVER }
+    }
+
+    async fn settled(
+        &self,
+        sandbox: &Sandbox,
+        name: &Reference,
+        evaluation: Arc<Evaluation>,
+        inquiry: Inquiry,
+    ) -> Result<Verdict, Failure> {
+        let Inner { memory, clock, turns, .. } = &*self.inner;
+        let key = Key::Documents {
+            repository: name.name(),
+            digest: inquiry.digest.clone(),
+            keyring: self.keyring,
+        };
+        let mut known = memory.shelf(&key, clock.now());
+        let mut visit = None;
+        let uses = self.basis.rules.uses();
+        if known.is_none()
+            && uses.uses.iter().any(|rule| rule.capabilities.contains(&Capability::Artifact))
+        {
+            // The first one fetches what rules want, and the others find it.
+            let busy = |waiting| Failure::Busy { host: name.domain().to_owned(), waiting };
+            let turn = turns.enter(&format!("{key:?}")).await.map_err(busy)?;
+            known = memory.shelf(&key, clock.now());
+            if known.is_none() {
+                visit = Some((turn, self.enter(name).await?));
+            }
+        }
+        let verdict = self.ask_rules(sandbox, evaluation, inquiry, key, known).await;
+        drop(visit);
+        verdict
+    }
+
+    /// Ask with the documents that are known, and remember the others.
+    async fn ask_rules(
+        &self,
+        sandbox: &Sandbox,
+        evaluation: Arc<Evaluation>,
+        inquiry: Inquiry,
+        key: Key,
+        known: Option<(Arc<Shelf>, Lifetime)>,
+    ) -> Result<Verdict, Failure> {
+        let Inner { memory, clock, metrics, settings, .. } = &*self.inner;
+        let (shelf, until) = match known {
+            Some((shelf, until)) => (shelf, Some(until)),
+            None => (Arc::new(Shelf::empty()), None),
+        };
+        let again = shelf.again;
+        let failures =
+            if again.covers(clock.now()) { shelf.failures.clone() } else { BTreeMap::new() };
+        let given = (shelf.documents.len(), failures.len());
+        let documents = shelf.documents.clone();
+        let image = inquiry.subject.name.clone();
+        let alone = (given.0 > 0).then(|| (Arc::clone(&evaluation), inquiry.clone()));
+        let started = Instant::now();
+        let asking = sandbox.settle(evaluation, Inquiry { documents, failures, ..inquiry });
+        let settled = asking.instrument(tracing::info_span!("rules")).await;
+        metrics.stage(Stage::Rules, started.elapsed());
+        let Settled { verdict, documents, failures, asked } = settled?;
+        if verdict.reasons.iter().any(|reason| reason.code == "rule-documents")
+            && let Some((evaluation, inquiry)) = alone
+        {
+            // There may be too many only together with those that somebody else wanted.
+            return Box::pin(self.ask_rules(sandbox, evaluation, inquiry, key, None)).await;
+        }
+        asked.iter().for_each(|asked| self.told(&image, asked));
+        let fetched = documents.len() > given.0;
+        if given.0 > 0 || fetched {
+            metrics.cache("documents", !fetched);
+        }
+        let denied = verdict.outcome == Outcome::Deny && !documents.is_empty();
+        let failed = failures.len() > given.1;
+        if until.is_none() || fetched || failed || denied {
+            // None lives longer than the first that was fetched; and whoever is denied and attaches what is missing
+            // is heard as soon as a denial would be forgotten.
+            let now = clock.now();
+            let new = Lifetime::new(now, settings.evidence_for, None);
+            let mut lifetime = until.map_or(new, |until| until.and(new));
+            if denied {
+                lifetime = lifetime.and(Lifetime::new(now, settings.deny_for, None));
+            }
+            let again = match failed {
+                true => Lifetime::new(now, settings.error_for, None),
+                false => again,
+            };
+            let shelf = Arc::new(Shelf { documents, failures, again });
+            memory.put(key, Content::Shelf(shelf), lifetime, now);
+        }
+        Ok(verdict)
+    }
+
+    /// Tell what a rule has done.
+    fn told(&self, image: &str, asked: &Asked) {
+        let Asked { name, answer, log, took, .. } = asked;
+        let code = answer.failure.as_ref().and_then(|failure| failure.reasons.first());
+        let code = code.map(|reason| reason.code.as_str());
+        // What a rule says itself has its name before it.
+        let fault = code.filter(|code| !code.contains('/'));
+        let outcome = match (code, fault) {
+            (None, _) => "allow",
+            (Some(_), None) => "deny",
+            (Some(_), Some(_)) => "fault",
+        };
+        self.inner.metrics.rule(name, outcome, *took);
+        if let Some(code) = fault {
+            self.inner.metrics.rule_fault(code);
+            tracing::warn!(rule = name, image, code, "a rule gave no answer");
+        }
+        for LogLine { level, message } in log {
+            let message = printable(message);
+            match level.as_str() {
+                "error" => tracing::error!(rule = name, image, "{message}"),
+                "warn" => tracing::warn!(rule = name, image, "{message}"),
+                "info" => tracing::info!(rule = name, image, "{message}"),
+                _ => tracing::debug!(rule = name, image, "{message}"),
+            }
+        }
     }
 
     /// What a name is resolved to, and until when that is believed.
@@ -420,8 +627,9 @@ impl Question {
     }
 
     fn sandbox(&self) -> Sandbox {
-        let Basis { policy, .. } = &*self.basis;
+        let Basis { policy, rules, .. } = &*self.basis;
         Sandbox::new(policy.clone(), self.inner.budget.clone())
+            .with_rules(rules.clone())
             .with_places(self.inner.places(policy.slots()))
     }
 
@@ -436,13 +644,37 @@ impl Question {
 
     /// How long a verdict may be served again.
     fn lifetime(&self, verdict: &Verdict) -> Lifetime {
+        let time = self.time_for(verdict.outcome);
+        Lifetime::new(self.inner.clock.now(), time, verdict.valid_until)
+    }
+
+    /// How long an evaluation may be used again: no longer than a verdict may be served that rests on any part.
+    fn lifetime_of_open(&self, evaluation: &Evaluation) -> Lifetime {
+        let now = self.inner.clock.now();
+        let whole = Lifetime::new(now, self.time_for(Outcome::Allow), None);
+        evaluation.nodes.iter().fold(whole, |lifetime, node| match &node.state {
+            State::Held(claims) => claims.iter().fold(lifetime, |lifetime, claim| {
+                let time = self.time_for(Outcome::Allow);
+                lifetime.and(Lifetime::new(now, time, claim.valid_until))
+            }),
+            State::Failed(failure) => {
+                lifetime.and(Lifetime::new(now, self.time_for(failure.outcome), None))
+            }
+            State::AnyOf | State::AtLeast(_) | State::Skipped | State::Rule(_) => lifetime,
+        })
+    }
+
+    fn time_for(&self, outcome: Outcome) -> Duration {
         let settings = &self.inner.settings;
-        let time = match verdict.outcome {
+        match outcome {
             Outcome::Allow => settings.allow_for,
             Outcome::Deny => settings.deny_for,
             Outcome::Error => settings.error_for,
-        };
-        Lifetime::new(self.inner.clock.now(), time, verdict.valid_until)
+        }
+    }
+
+    fn needs_key(&self, subject: &Subject) -> Key {
+        Key::Needs { basis: self.basis.hash.clone(), subject: subject.name.clone() }
     }
 
     fn key<'a>(&'a self, image: &'a Reference, at: Option<&'a Digest>) -> AnswerRef<'a> {
@@ -450,6 +682,10 @@ impl Question {
     }
 
     fn remember(&self, key: AnswerRef<'_>, answer: &Arc<Answer>) {
+        // Nothing older is known either: it would have been served.
+        if answer.lifetime.is_over() {
+            return;
+        }
         let Inner { memory, clock, metrics, .. } = &*self.inner;
         let content = Content::Answer(Arc::clone(answer));
         memory.put(key.to_key(), content, answer.lifetime, clock.now());
@@ -544,6 +780,7 @@ fn together(top: &Digest, index: Option<Judged>, instances: Vec<(String, Judged)
         if all.scope.is_empty() {
             all.scope.clone_from(&verdict.scope);
         }
+        noted(&mut all, verdict);
         match outcome {
             Outcome::Allow => {
                 all.claims.extend(verdict.claims.iter().cloned());
@@ -558,9 +795,29 @@ fn together(top: &Digest, index: Option<Judged>, instances: Vec<(String, Judged)
         // That the index is denied matters only as long as its instances are not allowed.
         if outcome != Outcome::Allow {
             all.reasons.extend(verdict.reasons.iter().map(|reason| prefixed("index", reason)));
+            noted(&mut all, &verdict);
+        }
+        if outcome != Outcome::Allow || holds.is_over() {
             lifetime = lifetime.map(|known| known.and(holds));
         }
     }
-    let ended = Lifetime::default();
-    Judged { verdict: Arc::new(all), lifetime: lifetime.unwrap_or(ended) }
+    Judged { verdict: Arc::new(all), lifetime: lifetime.unwrap_or(Lifetime::OVER) }
+}
+
+/// What rules said about one instance is said about the whole: each thing once.
+fn noted(all: &mut Verdict, verdict: &Verdict) {
+    for warning in &verdict.warnings {
+        if !all.warnings.contains(warning) {
+            all.warnings.push(warning.clone());
+        }
+    }
+    for (key, value) in &verdict.annotations {
+        let said = all.annotations.entry(key.clone()).or_default();
+        if said.is_empty() {
+            said.clone_from(value);
+        } else if said.split("; ").all(|known| known != value) {
+            said.push_str("; ");
+            said.push_str(value);
+        }
+    }
 }

@@ -26,9 +26,13 @@ use super::Row;
 /// Measure the server `binary`. In a `smoke` run everything is done, and nothing for long.
 pub(super) fn measure(binary: &Path, smoke: bool) -> Result<Vec<Row>> {
     let extent = if smoke { Extent::SMOKE } else { Extent::FULL };
-    // This process and what it starts, but for the server, is not to disturb it.
+    pinned(|| measure_all(binary, extent))
+}
+
+/// Measure so that this process and what it starts, but for the server, does not disturb the server.
+pub(super) fn pinned(measure: impl FnOnce() -> Result<Vec<Row>>) -> Result<Vec<Row>> {
     pin_to(GENERATOR)?;
-    let rows = measure_all(binary, extent);
+    let rows = measure();
     pin_to(EVERYTHING)?;
     rows
 }
@@ -49,10 +53,10 @@ fn measure_all(binary: &Path, extent: Extent) -> Result<Vec<Row>> {
 }
 
 /// Write the figures where people look them up, with the machine and the command.
-pub(super) fn write(rows: &[Row]) -> Result<PathBuf> {
+pub(super) fn write(title: &str, command: &str, file: &str, rows: &[Row]) -> Result<PathBuf> {
     let mut text = format!(
-        "# The webhook server under load\n\n\
-         Written by `cargo xtask bench webhook` on {}: the server alone on one processor; wrk, Debian's\n\
+        "# {title}\n\n\
+         Written by `{command}` on {}: the server alone on one processor; wrk, Debian's\n\
          docker-registry and the lookaside on the other; HTTPS with connections kept alive, reviews of 5 KB.\n\
          The figures of Kubewarden 1.36 were recorded the same way on such a machine.\n\n\
          | measured | countersign | against | at most | |\n|---|---|---|---|---|\n",
@@ -74,20 +78,20 @@ pub(super) fn write(rows: &[Row]) -> Result<PathBuf> {
             if row.is_met() { "met" } else { "missed" },
         );
     }
-    let path = crate::command::root().join("benches/RESULTS.md");
+    let path = crate::command::root().join("benches").join(file);
     lab::write(&path, text)?;
     Ok(path)
 }
 
 /// How much is done.
 #[derive(Clone, Copy, Debug)]
-struct Extent {
+pub(super) struct Extent {
     /// Repositories with an image that no question was asked about.
     images: u64,
     /// How long each load lasts.
-    seconds: u64,
+    pub(super) seconds: u64,
     /// Starts of the server.
-    starts: usize,
+    pub(super) starts: usize,
     /// How long the server may prepare itself after its start.
     settle: Duration,
     /// Requests with a remembered verdict, and about distinct images, before memory is looked at again.
@@ -96,7 +100,7 @@ struct Extent {
 }
 
 impl Extent {
-    const FULL: Self = Self {
+    pub(super) const FULL: Self = Self {
         images: 70_000,
         seconds: 5,
         starts: 11,
@@ -104,7 +108,7 @@ impl Extent {
         cached: 1_000_000,
         distinct: 20_000,
     };
-    const SMOKE: Self = Self {
+    pub(super) const SMOKE: Self = Self {
         images: 14_000,
         seconds: 1,
         starts: 1,
@@ -311,7 +315,7 @@ fn latency(id: &'static str, what: &str, measured: Duration, peer: Option<f64>, 
 
 /// Everything that the server needs, and everything that asks it.
 #[derive(Debug)]
-struct Laboratory {
+pub(super) struct Laboratory {
     binary: PathBuf,
     registry: Front,
     store: Front,
@@ -336,7 +340,7 @@ impl Front {
 
 impl Laboratory {
     /// A registry with `images` repositories, each with the same signed image under the name `v1`.
-    fn set_up(binary: &Path, images: u64) -> Result<Self> {
+    pub(super) fn set_up(binary: &Path, images: u64) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let path = |name: &str| folder.path().join(name);
         let gpg = Home::new(&path("gpg"))?;
@@ -387,13 +391,18 @@ impl Laboratory {
     }
 
     /// Start the server on its own processor and wait until it is ready.
-    fn serve(&self) -> Result<Server> {
+    pub(super) fn serve(&self) -> Result<Server> {
+        self.serve_by(&self.file("policy/policy.json"))
+    }
+
+    /// The same with another policy.
+    pub(super) fn serve_by(&self, policy: &Path) -> Result<Server> {
         let path = |name: &str| self.folder.path().join(name);
         let configuration = json!({
             "listen": "127.0.0.1:0",
             "plainListen": "127.0.0.1:0",
             "tls": {"certificate": path("server.crt"), "key": path("server.key")},
-            "policy": {"file": path("policy/policy.json"), "registriesD": path("registries.d")},
+            "policy": {"file": policy, "registriesD": path("registries.d")},
             "registries": {
                 "plainHttp": [self.registry.host(), self.store.host()],
                 "requestsPerSecond": 1_000_000, "burst": 1_000_000,
@@ -444,13 +453,17 @@ impl Laboratory {
         // The pipe must be emptied for as long as the server writes to it.
         std::thread::spawn(move || lines.for_each(drop));
         while !server.is_ready() {
-            if begin.elapsed() > Duration::from_secs(30) {
-                bail!("countersign serve is not ready after 30 s");
+            if begin.elapsed() > LONGEST_START {
+                bail!("countersign serve is not ready after {} s", LONGEST_START.as_secs());
             }
             std::thread::sleep(Duration::from_micros(500));
         }
         server.ready_after = begin.elapsed();
         Ok(server)
+    }
+
+    pub(super) fn registry_host(&self) -> String {
+        self.registry.host()
     }
 
     fn requests(&self) -> u64 {
@@ -463,13 +476,13 @@ impl Laboratory {
     }
 
     /// A name that the policy allows.
-    fn signed(&self, number: u64) -> String {
+    pub(super) fn signed(&self, number: u64) -> String {
         format!("{}/cold/r{number}:v1", self.registry.host())
     }
 
     /// A script that sends the same review again and again, and one that counts how often the answer says
     /// `allowed: EXPECTED`.
-    fn script(&self, images: &[String], expected: &str) -> Result<Scripts> {
+    pub(super) fn script(&self, images: &[String], expected: &str) -> Result<Scripts> {
         let body = serde_json::to_string(&review(images).to_string())?;
         let plain = format!(
             "wrk.method = 'POST'\nwrk.body = {body}\nwrk.headers['Content-Type'] = 'application/json'\n"
@@ -521,21 +534,21 @@ impl Laboratory {
         Ok(script)
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }
 
 /// See [`Laboratory::script`].
 #[derive(Debug)]
-struct Scripts {
-    plain: PathBuf,
-    counting: PathBuf,
+pub(super) struct Scripts {
+    pub(super) plain: PathBuf,
+    pub(super) counting: PathBuf,
 }
 
 /// A running server. Ends when dropped.
 #[derive(Debug)]
-struct Server {
+pub(super) struct Server {
     process: Child,
     secure: String,
     plain: String,
@@ -547,7 +560,7 @@ impl Server {
         format!("https://{}/validate?timeout={timeout}", self.secure)
     }
 
-    fn load(&self, script: &Path, connections: usize, seconds: u64) -> Result<Load> {
+    pub(super) fn load(&self, script: &Path, connections: usize, seconds: u64) -> Result<Load> {
         wrk::load(&self.url("10s"), script, connections, seconds, GENERATOR)
     }
 
@@ -565,7 +578,7 @@ impl Server {
     }
 
     /// Let what is prepared in the background end.
-    fn settle(&self, extent: Extent) -> Result<()> {
+    pub(super) fn settle(&self, extent: Extent) -> Result<()> {
         std::thread::sleep(extent.settle);
         if !self.is_ready() {
             bail!("the server is not ready any more");
@@ -573,12 +586,26 @@ impl Server {
         Ok(())
     }
 
+    /// From the start of the process to the first probe that found it ready.
+    pub(super) fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
     /// In MiB.
     fn resident(&self) -> Result<f64> {
+        self.status("VmRSS:")
+    }
+
+    /// The most that was ever resident, in MiB.
+    pub(super) fn peak(&self) -> Result<f64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kibibytes = line.and_then(|line| line.split_whitespace().next());
-        let kibibytes: f64 = kibibytes.context("no VmRSS in /proc")?.parse()?;
+        let kibibytes: f64 = kibibytes.with_context(|| format!("no {name} in /proc"))?.parse()?;
         Ok(kibibytes / 1024.0)
     }
 }
@@ -591,7 +618,7 @@ impl Drop for Server {
     }
 }
 
-trait Counted {
+pub(super) trait Counted {
     /// Every answer was the one that was expected.
     fn all_counted(&self) -> Result<()>;
 }
@@ -715,11 +742,11 @@ fn address_after(line: &str, scheme: &str) -> Option<String> {
     Some(rest[..end].to_owned())
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+pub(super) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -731,10 +758,13 @@ const IDENTITY: &str = "bench.example.com/app:v1";
 const REVIEW_BYTES: usize = 5 * 1024;
 
 /// The images before this number are asked about by name.
-const FIRST_COLD: u64 = 8;
+pub(super) const FIRST_COLD: u64 = 8;
 
 /// Few enough that a server which meets the target of 400 a second asks about all of them in one load.
 const DISTINCT_AT_ONCE: u64 = 2000;
+
+/// Of a server that compiles fifty rules first.
+const LONGEST_START: Duration = Duration::from_secs(300);
 
 /// The processor that the server has for itself.
 const SERVER: &str = "0";
