@@ -311,7 +311,7 @@ fn load(rule: &str, module: &[u8]) -> Loaded {
         };
         Workbench::new(&settings).expect("a workbench")
     });
-    bench.load(module).unwrap_or_else(|fault| panic!("{rule}: {fault}"))
+    bench.load(module).map_err(|fault| format!("{rule}: {fault}")).expect("a rule")
 }
 
 fn cases(rule: &str) -> Vec<Case> {

@@ -500,10 +500,10 @@ fn nothing() -> Failure {
 /// Nobody is here who could ask a rule.
 fn unasked() -> Failure {
     let reason = Reason {
-        code: "rule-unsupported".to_owned(),
+        code: "rule-unasked".to_owned(),
         requirement: None,
-        message: "rules are not asked by this version".to_owned(),
-        hint: Some("say it by signedBy, anyOf and atLeast, if that is enough".to_owned()),
+        message: "the verdict depends on a rule, and nobody is here who could ask it".to_owned(),
+        hint: None,
     };
     Failure { outcome: Outcome::Error, reasons: vec![reason] }
 }

@@ -590,7 +590,7 @@ pub(crate) enum RuleError {
     Registry(RegistryError),
     /// The signatures cannot be gathered, or the engine gives no answer.
     #[error(transparent)]
-    Signatures(#[from] decide::Failure),
+    Signatures(Box<decide::Failure>),
     /// The signatures cannot be judged.
     #[error("its signatures cannot be judged: {fault}")]
     Unjudged {
@@ -604,9 +604,15 @@ pub(crate) enum RuleError {
     Unkept,
 }
 
+impl From<decide::Failure> for RuleError {
+    fn from(failure: decide::Failure) -> Self {
+        Self::Signatures(Box::new(failure))
+    }
+}
+
 impl RuleError {
     fn bug(what: impl Into<String>) -> Self {
-        Self::Signatures(EngineError::Bug(what.into()).into())
+        decide::Failure::from(EngineError::Bug(what.into())).into()
     }
 
     /// The reason's code, documented in docs/reasons.md.
@@ -695,7 +701,7 @@ impl From<ArtifactError> for RuleError {
 
 impl From<EngineError> for RuleError {
     fn from(error: EngineError) -> Self {
-        Self::Signatures(error.into())
+        decide::Failure::from(error).into()
     }
 }
 

@@ -131,7 +131,8 @@ async fn by_digest(
         let found = found.await;
         let unreachable = matches!(
             &found,
-            Err(RuleError::Signatures(decide::Failure::Evidence(EvidenceError::Registry(_))))
+            Err(RuleError::Signatures(failure))
+                if matches!(**failure, decide::Failure::Evidence(EvidenceError::Registry(_)))
         );
         let signatures = kept.as_ref().and_then(Kept::signatures).filter(|_| unreachable);
         let Some(signatures) = signatures else {
@@ -175,8 +176,7 @@ async fn in_registry(
     let signatures = match signed {
         false => Vec::new(),
         true => {
-            let registries = RegistriesD::load(loading.directories)
-                .map_err(|e| RuleError::Signatures(EvidenceError::from(e).into()))?;
+            let registries = RegistriesD::load(loading.directories).map_err(EvidenceError::from)?;
             evidence::signatures(&resolved, loading.client, &registries).await?
         }
     };
@@ -266,7 +266,7 @@ impl From<FileFault> for RuleError {
 
 impl From<EvidenceError> for RuleError {
     fn from(error: EvidenceError) -> Self {
-        Self::Signatures(error.into())
+        decide::Failure::from(error).into()
     }
 }
 

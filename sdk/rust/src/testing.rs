@@ -32,9 +32,12 @@ pub struct Capabilities {
     referrers: Option<Vec<Descriptor>>,
     attached: BTreeMap<String, Vec<u8>>,
     data: BTreeMap<String, Vec<u8>>,
-    digest: Option<fn(Hash, &[u8]) -> Vec<u8>>,
+    digest: Option<Hasher>,
     verify: Option<Verify>,
 }
+
+/// As [`crate::crypto::digest`].
+type Hasher = fn(Hash, &[u8]) -> Vec<u8>;
 
 /// As [`crate::crypto::verify`].
 type Verify = fn(Scheme, &[u8], &[u8], &[u8]) -> bool;

@@ -64,7 +64,7 @@ impl Expectation {
             format!("refused: {}", mistakes.join("; "))
         };
         let expected = if self.settings_refused() { "refused" } else { "accepted" };
-        if mistakes.is_empty() == !self.settings_refused() {
+        if mistakes.is_empty() != self.settings_refused() {
             return Vec::new();
         }
         vec![Difference { member: "settings", expected: expected.to_owned(), found: refused }]
