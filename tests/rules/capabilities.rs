@@ -8,7 +8,7 @@ use wit_parser::abi::{AbiVariant, WasmType};
 
 use super::module::{Text, all, ask, engine, interface, question, rule};
 
-/// Row 13: CVE-2026-22253 and its kin: a policy reached functions of its host that nobody had granted. Here each
+/// Row 13: CVE-2026-29773, CVE-2026-42541: a policy reached functions of its host that nobody had granted. Here each
 /// function of each interface is imported by a module of its own, which links with its grant and with no other.
 #[test]
 fn row_13_each_function_needs_its_grant() {
