@@ -19,6 +19,7 @@ mod policy;
 mod publish;
 mod record;
 mod registry;
+mod rule_run;
 mod rules;
 mod verify;
 

@@ -289,7 +289,7 @@ pub(crate) fn folder(rule: &str) -> PathBuf {
 }
 
 /// The module of a rule in Rust, built once.
-fn module(rule: &str) -> &'static [u8] {
+pub(crate) fn module(rule: &str) -> &'static [u8] {
     static MODULES: OnceLock<BTreeMap<String, Vec<u8>>> = OnceLock::new();
     let modules = MODULES.get_or_init(|| {
         let built = rules(Language::Rust).into_iter().map(|rule| {

@@ -27,6 +27,7 @@ mod pull_secrets;
 mod real;
 mod reviews;
 mod rules;
+pub(crate) mod shipped_rules;
 
 /// What a server is started with.
 struct Setup {

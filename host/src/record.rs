@@ -66,6 +66,8 @@ pub struct RecordedRule<'a> {
     pub data: &'a BTreeMap<String, String>,
     /// What it answered, in the words in which it is shown.
     pub answer: &'a RuleAnswer,
+    /// Whether its module had to be signed, and so to have an end.
+    pub signed: bool,
 }
 
 impl Recording {
@@ -164,6 +166,7 @@ impl Recording {
                     documents: &course.documents,
                     data: &rule.data,
                     answer: &asked.answer,
+                    signed: self.uses.signed,
                 })
             })
         })

@@ -29,7 +29,7 @@ use crate::registry::{Client, RegistryError};
 
 mod documents;
 mod modules;
-mod settings;
+pub(crate) mod settings;
 
 pub(crate) use documents::Fetched;
 pub(crate) use modules::Found;
@@ -279,7 +279,7 @@ impl Loaded {
             let mut reasons: Vec<_> =
                 answer.reasons.into_iter().map(|one| reason(&one.code, one.message)).collect();
             if reasons.is_empty() {
-                reasons.push(reason("unspecified", "the rule does not say why".to_owned()));
+                reasons.push(reason("unspecified", UNSPECIFIED.to_owned()));
             }
             Some(Failure { outcome: Outcome::Deny, reasons })
         } else if self.valid_until.is_some_and(|end| end < now) {
@@ -704,6 +704,9 @@ impl From<EngineError> for RuleError {
         decide::Failure::from(error).into()
     }
 }
+
+/// What is said for a rule that denies without a reason.
+pub(crate) const UNSPECIFIED: &str = "the rule does not say why";
 
 /// Modules that are found and compiled at the same time: a round trip is hidden, and their bytes, of at most
 /// 32 MiB each, fit a small container.

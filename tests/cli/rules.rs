@@ -542,6 +542,12 @@ impl Registry {
         Pushed { by_digest, by_tag, digest }
     }
 
+    /// The command that asks the golden rule about the image.
+    pub(super) fn run(&self, options: &str) -> String {
+        let host = self.host();
+        format!("rule run golden.wasm docker://{host}/ns/app:1 --plain-http {host} {options}")
+    }
+
     /// The requirement that asks the golden rule, which is in a file of the user's.
     pub(super) fn golden(&self, user: &User, more: &Value) -> Value {
         user.write("rules/golden.wasm", golden());

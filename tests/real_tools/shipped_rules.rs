@@ -11,6 +11,7 @@ use crate::shipped_rules::{
     NOW, Trial, folder, is_what_its_page_says, rules, says_of_its_cases_what_they_say,
 };
 use crate::support::say;
+use crate::webhook::shipped_rules::allow_and_deny_on_both_ways;
 
 #[test]
 fn every_rule_says_of_its_cases_what_they_say() {
@@ -51,6 +52,13 @@ fn freeze_is_asked_by_the_command_line() {
     later.allows(settings.clone());
     let broken = Trial { calendar: Some("{}"), ..later };
     broken.denies(settings, "freeze/document-unusable");
+}
+
+#[test]
+fn verdicts_through_command_line_and_webhook_are_the_same() {
+    let names: Vec<_> = LANGUAGES.into_iter().flat_map(|(language, _)| rules(language)).collect();
+    let modules = names.iter().filter_map(|rule| Some((rule.as_str(), module(rule)?)));
+    allow_and_deny_on_both_ways(&modules.collect::<Vec<_>>());
 }
 
 /// The module of a rule, built once; `None`, said plainly, where its compiler is not here.

@@ -35,18 +35,7 @@ fn verdicts_through_command_line_and_webhook_are_the_same() {
     let webhook = start(&setup);
     let names = ["denied/app", "allowed/app", "allowed/unsigned", "either/app", "either/unsigned"];
     for name in names.into_iter().chain(["loop/app", "other/app"]) {
-        let image = format!("{host}/{name}:1");
-        let verified = verify(&setup, &host, &image);
-        let (allowed, words) = webhook.validate(&pod(&[&image]));
-        assert_eq!(verified["verdict"] == "allow", allowed, "{name}: {verified} {words}");
-        for reason in verified["reasons"].as_array().into_iter().flatten() {
-            let message = reason["message"].as_str().expect("a message");
-            assert!(words.contains(message), "{name}: {message} is not in {words}");
-        }
-        let (_, answer) = webhook.ask("/validate?timeout=10s", &pod(&[&image]));
-        let told = answer["response"]["auditAnnotations"]["images"].as_str().unwrap_or_default();
-        let code = verified["reasons"][0]["code"].as_str().unwrap_or_default();
-        assert!(told.ends_with(code), "{name}: {code} is not in {told}");
+        verdict_of_both(&setup, &webhook, &host, &format!("{host}/{name}:1"));
     }
 }
 
@@ -224,10 +213,26 @@ fn module_that_is_named_by_tag_guards_by_denying() {
 }
 
 /// A server that has loaded its rules, or found out that it cannot.
-fn start(setup: &Setup) -> Webhook {
+pub(super) fn start(setup: &Setup) -> Webhook {
     let webhook = setup.start();
     webhook.wait_until("the policy", |webhook| webhook.get("/readyz").0 == 200);
     webhook
+}
+
+/// Whether an image is allowed, on the command line and by the server, for the same reasons.
+pub(super) fn verdict_of_both(setup: &Setup, webhook: &Webhook, host: &str, image: &str) -> bool {
+    let verified = verify(setup, host, image);
+    let (allowed, words) = webhook.validate(&pod(&[image]));
+    assert_eq!(verified["verdict"] == "allow", allowed, "{image}: {verified} {words}");
+    for reason in verified["reasons"].as_array().into_iter().flatten() {
+        let message = reason["message"].as_str().expect("a message");
+        assert!(words.contains(message), "{image}: {message} is not in {words}");
+    }
+    let (_, answer) = webhook.ask("/validate?timeout=10s", &pod(&[image]));
+    let told = answer["response"]["auditAnnotations"]["images"].as_str().unwrap_or_default();
+    let code = verified["reasons"][0]["code"].as_str().unwrap_or_default();
+    assert!(told.ends_with(code), "{image}: {code} is not in {told}");
+    allowed
 }
 
 /// The reason that the command line gives for an image.

@@ -10,7 +10,7 @@ use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value};
 
 /// What is wrong with settings by a schema, each mistake in a sentence with its place.
-pub(super) fn mistakes(schema: &str, settings: &str) -> Result<Vec<String>, SchemaFault> {
+pub(crate) fn mistakes(schema: &str, settings: &str) -> Result<Vec<String>, SchemaFault> {
     let validator = validator(schema)?;
     let settings: Value =
         serde_json::from_str(settings).map_err(|e| SchemaFault::Settings(e.to_string()))?;

@@ -12,9 +12,11 @@ use guest_policy::rule::{Document, Documents, LogLine, Question, Want};
 use super::{Loaded, Ran, Timed};
 use crate::engine::{RuleFault, Stop};
 use crate::image::{FileFault, read_limited};
+use crate::rules::settings;
 
 mod expectation;
 mod format;
+mod recorded;
 
 pub use expectation::{Difference, Expectation};
 
@@ -97,10 +99,16 @@ impl Case {
             RuleFault::Engine(error) => Err(CaseError::Engine(error)),
             fault => Ok(Outcome { differences: vec![Difference::stopped(&fault)], log }),
         };
-        let mistakes = match loaded.rule.check_settings(&self.question.settings, &loaded.limits) {
-            Ok(mistakes) => mistakes,
-            Err(fault) => return stopped(fault, Vec::new()),
-        };
+        // As a policy is loaded: first by the schema, and then by the rule.
+        let settings = &self.question.settings;
+        let mut mistakes = settings::mistakes(&loaded.description.settings_schema, settings)
+            .map_err(|fault| CaseError::Schema(fault.to_string()))?;
+        if mistakes.is_empty() {
+            mistakes = match loaded.rule.check_settings(settings, &loaded.limits) {
+                Ok(mistakes) => mistakes,
+                Err(fault) => return stopped(fault, Vec::new()),
+            };
+        }
         if self.expectation.settings_refused() || !mistakes.is_empty() {
             let differences = self.expectation.settings(&mistakes);
             return Ok(Outcome { differences, log: Vec::new() });
@@ -180,6 +188,9 @@ pub enum CaseError {
         /// What is wrong.
         what: String,
     },
+    /// The rule's fault.
+    #[error("the rule's schema of settings cannot be used: {0}")]
+    Schema(String),
     /// The author's mistake.
     #[error("there is no golden case in {}: write one into a file NAME.json there", folder.display())]
     None {

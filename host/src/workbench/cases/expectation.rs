@@ -24,9 +24,11 @@ pub enum Expectation {
         warnings: Vec<String>,
         /// In the order of their names.
         annotations: BTreeMap<String, String>,
-        /// Seconds since 1970-01-01 UTC.
-        valid_until: Option<u64>,
+        /// Seconds since 1970-01-01 UTC; `None` if the end does not matter.
+        valid_until: Option<Option<u64>>,
     },
+    /// Nobody knows.
+    Unknown,
 }
 
 /// Something that is not as expected.
@@ -95,7 +97,9 @@ impl Expectation {
             answer.annotations.iter().map(|(name, value)| (name, value)).collect();
         found.sort();
         compare("annotations", show(&annotations), show(&found));
-        compare("valid_until", show(valid_until), show(&answer.valid_until));
+        if let Some(valid_until) = valid_until {
+            compare("valid_until", show(valid_until), show(&answer.valid_until));
+        }
         differences
     }
 }
@@ -118,7 +122,7 @@ mod tests {
             messages: None,
             warnings: Vec::new(),
             annotations: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
-            valid_until: None,
+            valid_until: Some(None),
         }
     }
 

@@ -221,7 +221,7 @@ impl Expect {
                 "a denial needs `codes`: those of its reasons, in order"
             }
             (None, Some(allow)) => {
-                let valid_until = valid_until.map(|time| time.0);
+                let valid_until = Some(valid_until.map(|time| time.0));
                 return Ok(Expectation::Answer {
                     allow,
                     codes,
