@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::command::{self, cargo};
 use crate::suite::{self, Extent};
-use crate::{bench, deny, fuzz, setup};
+use crate::{bench, deny, fuzz, rules, setup};
 
 /// Run all stages; the first that fails ends the run.
 pub(crate) fn run() -> Result<()> {
@@ -35,6 +35,7 @@ pub(crate) fn run() -> Result<()> {
         )
     })?;
     stage("deny", deny::check)?;
+    stage("rules", rules::build_and_test)?;
     stage("bench", || bench::run(bench::Subject::Everything, true, false))?;
     stage("fuzz", || fuzz::all(FUZZ_TIME))?;
     println!("ci: everything passed in {}", minutes(start.elapsed()));
