@@ -218,17 +218,14 @@ impl Review {
         }
     }
 
-    /// What wants to run the images, for rules. `body` is what the review was made of.
+    /// What wants to run the images, for rules.
     ///
     /// # Errors
     ///
     /// It has a form or a size in which rules are not shown it, as a fragment.
-    pub fn workload(&self, body: &[u8]) -> Result<Workload, String> {
+    pub fn workload(&self) -> Result<Workload, String> {
         match &self.question {
-            Question::Object(_) => {
-                let request = review::Request::parse(body).map_err(|unusable| unusable.0)?;
-                workload::of_object(&request)
-            }
+            Question::Object(review) => workload::of_object(review),
             Question::Images(review) => workload::of_images(review),
         }
     }

@@ -6,7 +6,7 @@ use super::*;
 
 fn workload(endpoint: Endpoint, review: &Value) -> Result<Workload, String> {
     let body = review.to_string();
-    Review::parse(endpoint, body.as_bytes()).expect("a review").workload(body.as_bytes())
+    Review::parse(endpoint, body.as_bytes()).expect("a review").workload()
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn workload_that_is_too_large_or_wrong_is_not_cut() {
         // The object itself may be refused before that.
         let body = review.to_string();
         if let Ok(review) = Review::parse(Endpoint::Validate, body.as_bytes()) {
-            assert!(review.workload(body.as_bytes()).is_err(), "{body}");
+            assert!(review.workload().is_err(), "{body}");
         }
     }
 }

@@ -20,6 +20,17 @@ pub(super) struct ObjectReview {
     pub(super) resource: String,
     pub(super) user: String,
     pub(super) held: Held,
+    pub(super) told: Told,
+}
+
+/// What rules are told beside that, read only if there are rules.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) api_version: String,
+    pub(super) operation: String,
+    pub(super) groups: Option<Box<RawValue>>,
+    /// The object's, or why it has none that can be found.
+    pub(super) metadata: Result<Option<Box<RawValue>>, String>,
 }
 
 /// What the object holds.
@@ -61,29 +72,29 @@ struct Envelope<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Request<'a> {
+struct Request<'a> {
     uid: String,
-    pub(super) kind: GroupKind,
+    kind: GroupKind,
     resource: GroupResource,
     sub_resource: Option<String>,
-    pub(super) name: Option<String>,
-    pub(super) namespace: Option<String>,
-    pub(super) operation: String,
+    name: Option<String>,
+    namespace: Option<String>,
+    operation: String,
     #[serde(borrow, default)]
-    pub(super) user_info: User<'a>,
+    user_info: User<'a>,
     #[serde(borrow)]
-    pub(super) object: Option<&'a RawValue>,
+    object: Option<&'a RawValue>,
     #[serde(borrow)]
     old_object: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct GroupKind {
+struct GroupKind {
     #[serde(default)]
     group: String,
     #[serde(default)]
     version: String,
-    pub(super) kind: String,
+    kind: String,
 }
 
 #[derive(Deserialize)]
@@ -95,16 +106,18 @@ struct GroupResource {
 }
 
 #[derive(Default, Deserialize)]
-pub(super) struct User<'a> {
+struct User<'a> {
     #[serde(default)]
-    pub(super) username: String,
+    username: String,
     #[serde(borrow)]
-    pub(super) groups: Option<&'a RawValue>,
+    groups: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct Object {
-    metadata: Option<Metadata>,
+/// An object of any kind.
+#[derive(Default, Deserialize)]
+struct Object<'a> {
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -121,7 +134,7 @@ struct Owner {
 
 impl GroupKind {
     /// `apps/v1`; of the core `v1`.
-    pub(super) fn api_version(&self) -> String {
+    fn api_version(&self) -> String {
         match self.group.as_str() {
             "" => self.version.clone(),
             group => format!("{group}/{}", self.version),
@@ -130,7 +143,7 @@ impl GroupKind {
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Unusable> {
+    fn parse(body: &'a [u8]) -> Result<Self, Unusable> {
         let envelope: Envelope<'_> =
             serde_json::from_slice(body).map_err(|error| explained(body, &error))?;
         let version = envelope.api_version.unwrap_or_default();
@@ -152,7 +165,16 @@ impl<'a> Request<'a> {
 impl ObjectReview {
     pub(super) fn parse(body: &[u8]) -> Result<Self, Unusable> {
         let request = Request::parse(body)?;
-        let held = Held::of(&request);
+        let object = request.object.map(|object| serde_json::from_str(object.get()));
+        let object: Result<Object<'_>, _> = object.unwrap_or_else(|| Ok(Object::default()));
+        let metadata = object.map(|object| object.metadata).map_err(|e| format!("/metadata: {e}"));
+        let held = Held::of(&request, &metadata);
+        let told = Told {
+            api_version: request.kind.api_version(),
+            operation: request.operation,
+            groups: request.user_info.groups.map(ToOwned::to_owned),
+            metadata: metadata.map(|metadata| metadata.map(ToOwned::to_owned)),
+        };
         Ok(Self {
             uid: request.uid,
             namespace: request.namespace.unwrap_or_default(),
@@ -162,12 +184,13 @@ impl ObjectReview {
             resource: request.resource.resource,
             user: request.user_info.username,
             held,
+            told,
         })
     }
 }
 
 impl Held {
-    fn of(request: &Request<'_>) -> Self {
+    fn of(request: &Request<'_>, metadata: &Result<Option<&RawValue>, String>) -> Self {
         // Nothing that could run is made by these.
         if matches!(request.operation.as_str(), "DELETE" | "CONNECT") {
             return Self::Nothing("nothing is created or changed");
@@ -201,10 +224,14 @@ impl Held {
                 kind.resource
             ));
         }
-        Self::pod(request, kind).unwrap_or_else(Self::Unreadable)
+        Self::pod(request, kind, metadata).unwrap_or_else(Self::Unreadable)
     }
 
-    fn pod(request: &Request<'_>, kind: &'static Kind) -> Result<Self, String> {
+    fn pod(
+        request: &Request<'_>,
+        kind: &'static Kind,
+        metadata: &Result<Option<&RawValue>, String>,
+    ) -> Result<Self, String> {
         let Some(object) = request.object else {
             return Err(format!("expected an object of kind {}, found none", kind.kind));
         };
@@ -221,8 +248,11 @@ impl Held {
             }
             _ => None,
         };
-        let metadata: Object =
-            serde_json::from_str(object.get()).map_err(|error| format!("/metadata: {error}"))?;
+        let metadata = match metadata.as_ref()? {
+            Some(metadata) => serde_json::from_str::<Option<Metadata>>(metadata.get())
+                .map_err(|error| format!("/metadata: {error}"))?,
+            None => None,
+        };
         Ok(Self::Pod {
             kind,
             new: spec.places(&at),
@@ -238,8 +268,8 @@ impl Held {
 }
 
 /// The kind of the parent that controls the object, if there is exactly one.
-fn controller(object: Object) -> Option<String> {
-    let owners = object.metadata?.owner_references?;
+fn controller(metadata: Option<Metadata>) -> Option<String> {
+    let owners = metadata?.owner_references?;
     let mut controllers = owners.into_iter().filter(|owner| owner.controller == Some(true));
     match (controllers.next(), controllers.next()) {
         (Some(owner), None) => Some(owner.kind),

@@ -7,33 +7,39 @@ use std::collections::BTreeMap;
 
 use guest_policy::rule::Workload;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::review::{ImageReview, Request};
+use super::review::{ImageReview, ObjectReview, Told};
 
 /// Who asks for which object to do what.
-pub(super) fn of_object(request: &Request<'_>) -> Result<Workload, String> {
-    let Labelled { metadata } = match request.object {
-        Some(object) => serde_json::from_str(object.get()).map_err(|e| format!("/object: {e}"))?,
-        None => Labelled::default(),
-    };
-    let groups = match request.user_info.groups {
-        Some(groups) => serde_json::from_str::<Option<_>>(groups.get())
-            .map_err(|error| format!("/userInfo/groups: {error}"))?,
-        None => None,
-    };
+pub(super) fn of_object(review: &ObjectReview) -> Result<Workload, String> {
+    let Told { api_version, operation, groups, metadata } = &review.told;
+    let metadata: Option<Metadata> = read(metadata.as_ref()?.as_deref(), "/metadata")?;
     let Metadata { name, namespace, labels, annotations } = metadata.unwrap_or_default();
-    let present = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let groups: Option<Vec<String>> = read(groups.as_deref(), "/userInfo/groups")?;
+    let present = |text: String| Some(text).filter(|text| !text.is_empty());
     bounded(Workload {
-        api_version: request.kind.api_version(),
-        kind: request.kind.kind.clone(),
-        namespace: present(&request.namespace).or(present(&namespace)),
-        name: present(&request.name).or(present(&name)),
+        api_version: api_version.clone(),
+        kind: review.kind.clone(),
+        namespace: present(review.namespace.clone()).or(namespace.and_then(present)),
+        name: present(review.name.clone()).or(name.and_then(present)),
         labels: labels.unwrap_or_default(),
         annotations: annotations.unwrap_or_default(),
-        operation: request.operation.clone(),
-        user: request.user_info.username.clone(),
+        operation: operation.clone(),
+        user: review.user.clone(),
         groups: groups.unwrap_or_default(),
     })
+}
+
+/// A part of a request, of which `null` is none.
+fn read<T: for<'a> Deserialize<'a>>(
+    part: Option<&RawValue>,
+    at: &str,
+) -> Result<Option<T>, String> {
+    match part {
+        Some(part) => serde_json::from_str(part.get()).map_err(|error| format!("{at}: {error}")),
+        None => Ok(None),
+    }
 }
 
 /// A pod that is to be made, of which an ImageReview tells little.
@@ -66,11 +72,6 @@ fn bounded(workload: Workload) -> Result<Workload, String> {
         }
     }
     Ok(workload)
-}
-
-#[derive(Default, Deserialize)]
-struct Labelled {
-    metadata: Option<Metadata>,
 }
 
 #[derive(Default, Deserialize)]

@@ -162,7 +162,7 @@ impl Service {
         let judgements = match review.task(&generation.rules) {
             Task::Answer => Vec::new(),
             Task::Judge(references) => {
-                let workload = workload(&generation, &review, &body);
+                let workload = workload(&generation, &review);
                 self.judge(&generation, &review, &references, workload, deadline).await
             }
         };
@@ -303,14 +303,10 @@ impl Service {
 }
 
 /// What wants to run the images, if there are rules to be told.
-fn workload(
-    generation: &Generation,
-    review: &Review,
-    body: &[u8],
-) -> Result<Option<Arc<Workload>>, String> {
+fn workload(generation: &Generation, review: &Review) -> Result<Option<Arc<Workload>>, String> {
     match &generation.basis {
         Ok(basis) if !basis.rules.is_empty() => {
-            review.workload(body).map(|workload| Some(Arc::new(workload)))
+            review.workload().map(|workload| Some(Arc::new(workload)))
         }
         Ok(_) | Err(_) => Ok(None),
     }
