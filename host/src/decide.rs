@@ -16,13 +16,13 @@ use guest_policy::image::{Evidence, Needs, Signature, Subject};
 use guest_policy::reference::Reference;
 use guest_policy::rule::{self, Documents, LogLine, Want, Workload};
 use guest_policy::verdict::{Explanation, Finding, Outcome, Reason, Verdict};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::engine::{Budget, EngineError, Policy, RuleFault, RuleLimits, Stop};
+use crate::engine::{Budget, EngineError, Policy, RuleFault, RuleLimits, Run, Stop};
 use crate::evidence::{self, Directories, EvidenceError, RegistriesD};
 use crate::image::{ImageError, ImageName, PlatformSelection, Resolved};
 use crate::registry::{Client, RegistryError};
-use crate::rules::{Fetched, Rules};
+use crate::rules::{Fetched, Loaded as LoadedRule, Rules};
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ pub(crate) struct Asked {
     /// As it calls itself.
     pub(crate) name: String,
     /// Absent if the rule could not be asked.
-    pub(crate) question: Option<rule::Question>,
+    pub(crate) question: Option<Arc<rule::Question>>,
     pub(crate) answer: RuleAnswer,
     pub(crate) log: Vec<LogLine>,
     /// Of all its runs, without the fetching between them.
@@ -462,18 +462,16 @@ impl Sandbox {
         let mut taken = Duration::ZERO;
         let mut log = Vec::new();
         let answer = loop {
-            let limits = RuleLimits { deadline: left, ..loaded.limits().clone() };
-            let (loaded_here, question_here) = (Arc::clone(&loaded), Arc::clone(&question));
-            let evidence = Arc::clone(&inquiry.evidence);
-            let documents = fetched.documents().clone();
-            let (ran, took) = self
-                .compute(move || {
-                    let started = Instant::now();
-                    let manifest = &evidence.manifest;
-                    let ran = loaded_here.run(&question_here, manifest, &documents, &limits);
-                    (ran, started.elapsed())
-                })
-                .await?;
+            let run = {
+                let (loaded, question) = (Arc::clone(&loaded), Arc::clone(&question));
+                let evidence = Arc::clone(&inquiry.evidence);
+                let documents = fetched.documents().clone();
+                move |deadline| {
+                    let limits = RuleLimits { deadline, ..loaded.limits().clone() };
+                    loaded.run(&question, &evidence.manifest, &documents, &limits)
+                }
+            };
+            let (ran, took) = self.run_rule(&loaded, left, run).await?;
             taken += took;
             match ran {
                 Ok(run) => {
@@ -500,8 +498,45 @@ impl Sandbox {
                 }
             }
         };
-        let question = Some(question.as_ref().clone());
-        Ok(Asked { rule, name, question, answer, log, took: taken })
+        Ok(Asked { rule, name, question: Some(question), answer, log, took: taken })
+    }
+
+    /// Run a rule once, and how long it took. One that was quick the last time runs at once on this thread, where
+    /// nobody has to be woken; if it is not quick this time, it is run again where it may take all of its time. It is
+    /// a pure function, so that nobody can tell.
+    async fn run_rule(
+        &self,
+        loaded: &LoadedRule,
+        left: Duration,
+        run: impl Fn(Duration) -> Result<Run, Stop> + Send + 'static,
+    ) -> Result<(Result<Run, Stop>, Duration), Failure> {
+        let timed = move |deadline| {
+            let started = Instant::now();
+            let ran = run(deadline);
+            (ran, started.elapsed())
+        };
+        if loaded.is_quick()
+            && left > QUICK_RUN_DEADLINE
+            && let Some(place) = self.free_place()
+        {
+            let (ran, took) = timed(QUICK_RUN_DEADLINE);
+            drop(place);
+            loaded.took(took);
+            if !matches!(ran, Err(Stop::Fault(RuleFault::Deadline(_), _))) {
+                return Ok((ran, took));
+            }
+        }
+        let (ran, took) = self.compute(move || timed(left)).await?;
+        loaded.took(took);
+        Ok((ran, took))
+    }
+
+    /// A place to compute, if there is one without waiting.
+    fn free_place(&self) -> Option<Option<OwnedSemaphorePermit>> {
+        match &self.places {
+            None => Some(None),
+            Some(places) => Arc::clone(places).try_acquire_owned().ok().map(Some),
+        }
     }
 
     async fn ask<T: Send + 'static>(
@@ -701,6 +736,10 @@ fn error(code: &str, message: String, scope: String, digest: Option<&Digest>) ->
         annotations: BTreeMap::new(),
     }
 }
+
+/// How long a rule that was quick may run on a thread that others wait for: one tick of the sandbox's clock, a
+/// hundred times as long as a small rule takes.
+const QUICK_RUN_DEADLINE: Duration = Duration::from_millis(2);
 
 /// Images that are fetched and judged at the same time: enough to hide a round trip to the registry, and
 /// few enough that their evidence, of at most 24 MiB each, fits a small container.

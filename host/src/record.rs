@@ -161,7 +161,7 @@ impl Recording {
                     image: &course.subject.name,
                     name: &asked.name,
                     module: &rule.module,
-                    question: asked.question.as_ref()?,
+                    question: asked.question.as_deref()?,
                     manifest: &course.evidence.manifest,
                     documents: &course.documents,
                     data: &rule.data,
@@ -487,7 +487,7 @@ impl From<&Course> for WrittenEvidence {
         let asked = asked.iter().map(|Asked { rule, name, question, answer, .. }| WrittenRule {
             rule: *rule,
             name: name.clone(),
-            question: question.clone(),
+            question: question.as_deref().cloned(),
             answer: answer.clone(),
         });
         Self {
@@ -608,7 +608,7 @@ impl WrittenEvidence {
         let asked = asked.into_iter().map(|WrittenRule { rule, name, question, answer }| Asked {
             rule,
             name,
-            question,
+            question: question.map(Arc::new),
             answer,
             log: Vec::new(),
             took: Duration::ZERO,

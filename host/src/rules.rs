@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use guest_policy::digest::Digest;
@@ -239,9 +241,21 @@ pub(crate) struct Loaded {
     sha256: String,
     /// How long the signatures of the module count.
     valid_until: Option<u64>,
+    /// Whether the last run was quick.
+    quick: AtomicBool,
 }
 
 impl Loaded {
+    /// Whether its last run took no longer than it takes to wake a thread for it a few times.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.quick.load(Ordering::Relaxed)
+    }
+
+    /// Note how long a run took.
+    pub(crate) fn took(&self, time: Duration) {
+        self.quick.store(time <= QUICK_RUN, Ordering::Relaxed);
+    }
+
     /// What one evaluation may use.
     pub(crate) fn limits(&self) -> &RuleLimits {
         &self.limits
@@ -511,6 +525,7 @@ impl Prepared {
             data,
             sha256: self.module.sha256().to_owned(),
             valid_until: self.valid_until,
+            quick: AtomicBool::new(false),
         })
     }
 }
@@ -704,6 +719,9 @@ impl From<EngineError> for RuleError {
         decide::Failure::from(error).into()
     }
 }
+
+/// A run that is quick.
+const QUICK_RUN: Duration = Duration::from_micros(200);
 
 /// What is said for a rule that denies without a reason.
 pub(crate) const UNSPECIFIED: &str = "the rule does not say why";

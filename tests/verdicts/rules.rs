@@ -109,6 +109,32 @@ async fn a_scope_without_rules_is_answered_from_memory_beside_scopes_with_them()
     assert_eq!(another.served, Served::Cache);
 }
 
+/// What was quick the last time is run where others wait; what is not quick this time is not held against it.
+#[tokio::test]
+async fn a_rule_that_was_quick_may_take_all_of_its_time_the_next_time() {
+    let evaluate =
+        "local.get 0 i32.const 68 i32.add i32.load i32.eqz if (loop br 0) end i32.const 0";
+    let loops_without_claims = Text { evaluate, ..Text::HONEST }.build();
+    let mut asked = rule("rule.wasm");
+    asked["budget"] = json!({"deadlineMilliseconds": 60});
+    let modules = [("rule.wasm", loops_without_claims)];
+    let ruled = Ruled::new(&json!([asked, signed()]), &modules).await;
+    let bench = &ruled.bench;
+    let digest = bench.push("1", &manifest("app"));
+    bench.sign(&digest, "1");
+    bench.push("2", &manifest("other"));
+    for _ in 0..2 {
+        for _ in 0..3 {
+            assert_allows(&ruled.ask_for("Pod", ":1").await, &digest);
+        }
+        let judgement = ruled.ask_for("Pod", ":2").await;
+        assert_denies(&judgement, "rule-deadline");
+        let message = &judgement.verdict.reasons[0].message;
+        assert!(message.ends_with("exceeded its deadline of 60ms"), "{message}");
+    }
+    assert_eq!(ruled.engine.in_use().expect("a pool").component_instances, 0);
+}
+
 /// Two who ask about one image at once get what the rule says to each.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rule_is_told_of_the_workload_that_asks() {

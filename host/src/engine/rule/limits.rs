@@ -117,3 +117,26 @@ pub(super) const MAX_HANDED_BYTES: usize = 8 << 20;
 
 /// What the rules of a project touch when they run.
 const KEEP_RESIDENT_BYTES: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use guest_policy::rule::{
+        MAX_RULE_DEADLINE_MILLISECONDS, MAX_RULE_MEMORY_MIB, MAX_RULE_OUTPUT_KIB,
+    };
+
+    use super::*;
+
+    /// A policy that grants more than there is would be accepted, and not kept.
+    #[test]
+    fn policies_grant_what_there_is() {
+        assert_eq!(u128::from(MAX_RULE_DEADLINE_MILLISECONDS), MAX_RULE_DEADLINE.as_millis());
+        assert_eq!(
+            usize::try_from(MAX_RULE_MEMORY_MIB).expect("small") << 20,
+            MAX_RULE_MEMORY_BYTES
+        );
+        assert_eq!(
+            usize::try_from(MAX_RULE_OUTPUT_KIB).expect("small") << 10,
+            MAX_RULE_OUTPUT_BYTES
+        );
+    }
+}
