@@ -3,6 +3,7 @@
 mod manifests;
 pub(crate) mod rules;
 pub(crate) mod schema;
+mod tekton;
 mod values;
 mod webhook_config;
 

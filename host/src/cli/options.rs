@@ -1,5 +1,6 @@
 //! Options that several commands have, each group with what it comes to.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -138,17 +139,18 @@ pub(super) fn rule_settings() -> RuleSettings {
 pub(super) struct StoreArgs {
     /// The folder that says where signatures are kept, see containers-registries.d(5)
     ///
-    /// Default: registries.d of /usr/share/containers, /etc/containers and $XDG_CONFIG_HOME/containers
-    /// (~/.config/containers), merged.
+    /// Default, also if DIR is empty: registries.d of /usr/share/containers, /etc/containers and
+    /// $XDG_CONFIG_HOME/containers (~/.config/containers), merged.
     #[arg(long, value_name = "DIR")]
-    registries_d: Option<PathBuf>,
+    registries_d: Option<OsString>,
 }
 
 impl StoreArgs {
     /// The folders of configuration.
     pub(super) fn directories(&self) -> Directories {
-        match &self.registries_d {
-            Some(directory) => Directories::Explicit(directory.clone()),
+        // A workspace of Tekton that nobody bound is an empty path.
+        match self.registries_d.as_ref().filter(|directory| !directory.is_empty()) {
+            Some(directory) => Directories::Explicit(directory.into()),
             None => Directories::from_environment(),
         }
     }

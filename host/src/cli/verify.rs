@@ -1,16 +1,19 @@
 //! `countersign verify`: the verdict about images.
 
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use countersign::decide::{Decider, Decision, Question};
+use countersign::digest::Digest;
 use countersign::engine::{Budget, Engine, Policy, RuleEngine, Settings};
 use countersign::policy::{PolicyError, PolicyFile};
 use countersign::record::{Recording, Replayed};
 use countersign::registry::Client;
 use countersign::report::decisions;
 use countersign::rules::{Loading, Material, Rules};
+use countersign::verdict::Outcome;
 use countersign::vocabulary::KeyFile;
 
 use super::options::{
@@ -50,12 +53,25 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 
+    /// Write the verdict of the one image into FILE: allow, deny or error, without a line end
+    ///
+    /// This and --digest-file are for pipelines, whose steps hand on results as files. By default neither is
+    /// written.
+    #[arg(long, value_name = "FILE", conflicts_with = "all_platforms")]
+    verdict_file: Option<PathBuf>,
+
+    /// Write the digest that was verified into FILE, without a line end
+    ///
+    /// Only if the image is allowed: the file is empty by default, so that nobody deploys what was denied.
+    #[arg(long, value_name = "FILE", conflicts_with = "all_platforms")]
+    digest_file: Option<PathBuf>,
+
     /// Make the decisions of a recording again, without a network and without the policy
     ///
     /// The output is the same, byte for byte. If this version decides otherwise, or the recording contradicts
     /// itself, the exit status is 2. By default, the images are fetched and judged as they are now.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "images", "record", "policy", "judged_as", "platform", "all_platforms", "at", "registries_d",
+        "images", "record", "verdict_file", "digest_file", "policy", "judged_as", "platform", "all_platforms", "at", "registries_d",
         "plain_http", "authfile", "cert_dir",
     ])]
     replay: Option<PathBuf>,
@@ -83,8 +99,11 @@ impl Args {
             return replay(file, form);
         }
         let questions = self.images.iter().map(|image| self.selection.question(image));
+        let results = Results { verdict: self.verdict_file, digest: self.digest_file };
+        results.begin(self.images.len())?;
         let options = Options {
             questions: questions.collect::<Result<_>>()?,
+            results,
             now: self.time.now()?,
             client: self.registry.client()?,
             policy: self.policy,
@@ -114,8 +133,45 @@ impl Form {
     }
 }
 
+/// Files for the next step of a pipeline.
+struct Results {
+    verdict: Option<PathBuf>,
+    digest: Option<PathBuf>,
+}
+
+impl Results {
+    /// Empty until there is an answer, whatever was there before.
+    fn begin(&self, images: usize) -> Result<()> {
+        if self.verdict.is_none() && self.digest.is_none() {
+            return Ok(());
+        }
+        if images != 1 {
+            bail!("--verdict-file and --digest-file are about one image, but {images} are named");
+        }
+        self.write("error", "")
+    }
+
+    fn end(&self, decisions: &[Decision]) -> Result<()> {
+        // One question about one platform has one answer.
+        let [Decision { digest, verdict, .. }] = decisions else { return Ok(()) };
+        let digest = digest.as_ref().filter(|_| verdict.outcome == Outcome::Allow);
+        self.write(&verdict.outcome.to_string(), digest.map(Digest::as_str).unwrap_or_default())
+    }
+
+    fn write(&self, verdict: &str, digest: &str) -> Result<()> {
+        for (file, content) in [(&self.verdict, verdict), (&self.digest, digest)] {
+            if let Some(file) = file {
+                fs::write(file, content)
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 struct Options {
     questions: Vec<Question>,
+    results: Results,
     now: u64,
     client: Client,
     policy: PolicyArgs,
@@ -154,6 +210,7 @@ impl Options {
         progress.end();
         let exit = Exit::of(&decisions);
         self.form.print(&decisions)?;
+        self.results.end(&decisions)?;
         if let Some(path) = &self.record {
             Recording::new(file, keys, &rules, material, self.now, decisions).write(path)?;
         }
