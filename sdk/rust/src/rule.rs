@@ -9,7 +9,7 @@ use crate::{Answer, Question};
 ///
 /// - `purpose`: one line that says what the rule is for.
 /// - `settings`: a type that is [`serde::Deserialize`] and [`schemars::JsonSchema`], best with
-///   `#[serde(deny_unknown_fields)]`; [`NoSettings`](crate::NoSettings) if there are none. Settings that do not fit
+///   `#[serde(deny_unknown_fields)]`; [`NoSettings`] if there are none. Settings that do not fit
 ///   are refused when the policy is loaded.
 /// - `check` (may be left out): `fn(&Settings) -> Vec<String>`, what is wrong with settings beyond what their
 ///   type can say: one sentence for each mistake.
@@ -74,7 +74,7 @@ macro_rules! rule {
     };
 }
 
-/// What [`rule!`](crate::rule) makes of its arguments.
+/// What [`rule!`](crate::rule!) makes of its arguments.
 #[doc(hidden)]
 pub trait Rule {
     /// Of the policy.

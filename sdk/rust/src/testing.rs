@@ -1,6 +1,6 @@
 //! Rules without a sandbox: `cargo test`.
 //!
-//! [`rule!`](crate::rule) adds a test that asks the rule each golden case of the folder `cases`; what the
+//! [`rule!`](crate::rule!) adds a test that asks the rule each golden case of the folder `cases`; what the
 //! capabilities give is then what the case says. Tests of your own say it with [`Capabilities`]:
 //!
 //! ```
