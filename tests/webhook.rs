@@ -198,7 +198,8 @@ impl Webhook {
 
     /// Look until the server says what is expected; it watches its files, and nobody is told when it has looked.
     fn wait_until(&self, what: &str, mut happened: impl FnMut(&Self) -> bool) {
-        for _ in 0..600 {
+        // Rules in JavaScript and Python are compiled meanwhile, on a machine that does much else.
+        for _ in 0..3600 {
             if happened(self) {
                 return;
             }
