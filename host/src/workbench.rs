@@ -1,7 +1,6 @@
 //! The workbench for authors of rules: new folders, building, golden cases, a look into modules.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
 use guest_policy::digest::Digest;
@@ -10,7 +9,6 @@ use guest_policy::rule::{Capability, Description, LogLine};
 use crate::engine::{
     EngineError, Module, Rule, RuleEngine, RuleFault, RuleLimits, RuleSettings, Run,
 };
-use crate::image::{FileFault, read_limited};
 
 pub mod build;
 pub mod cases;
@@ -68,15 +66,6 @@ pub struct Timed {
 
 /// What a rule did: it answered, or was ended after it had logged this.
 pub type Ran = Result<Run, (RuleFault, Vec<LogLine>)>;
-
-/// The bytes of a module's file.
-///
-/// # Errors
-///
-/// It cannot be read, or is larger than any module may be.
-pub fn read_module(path: &Path) -> Result<Vec<u8>, FileFault> {
-    read_limited(path, crate::engine::MAX_COMPONENT_BYTES)
-}
 
 impl Workbench {
     /// Set up; nothing is compiled.

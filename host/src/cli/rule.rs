@@ -1,17 +1,19 @@
 //! `countersign rule`: the workbench for authors of rules.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
-use countersign::engine::RuleSettings;
+use countersign::artifact::read_module;
+use countersign::engine::{Places, RuleSettings};
 use countersign::workbench::build::build;
-use countersign::workbench::{Loaded, Workbench, read_module};
+use countersign::workbench::{Loaded, Workbench};
 
 use super::Exit;
+use super::options::rule_settings;
 
 mod build;
 mod inspect;
@@ -68,13 +70,17 @@ fn module(path: &Path, tools: &ToolsArgs) -> Result<Vec<u8>> {
 
 /// The machinery that rules run on.
 fn workbench() -> Result<Workbench> {
-    // Modules are compiled in a process of its own, with limits: they may come from elsewhere.
-    let compiler = std::env::current_exe().ok();
-    Ok(Workbench::new(&RuleSettings { compiler, ..RuleSettings::default() })?)
+    Ok(Workbench::new(&settings())?)
 }
 
-/// Write a module beside its source, all of it or nothing.
-fn write(path: &Path, wasm: &[u8]) -> Result<()> {
+/// How modules of authors run: compiled in a process of its own, with limits, since they may come from elsewhere;
+/// and not kept, since the next build is another module.
+fn settings() -> RuleSettings {
+    RuleSettings { places: Places::default(), ..rule_settings() }
+}
+
+/// Write a module's file, all of it or nothing. One that is there is an error, or replaced.
+fn write(path: &Path, wasm: &[u8], replace: bool) -> Result<()> {
     let unwritable = || format!("cannot write {}", path.display());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut file = tempfile::Builder::new()
@@ -82,8 +88,20 @@ fn write(path: &Path, wasm: &[u8]) -> Result<()> {
         .tempfile_in(folder.unwrap_or(Path::new(".")))
         .with_context(unwritable)?;
     file.write_all(wasm).with_context(unwritable)?;
-    file.persist(path).with_context(unwritable)?;
-    Ok(())
+    let written = match replace {
+        true => file.persist(path),
+        false => file.persist_noclobber(path),
+    };
+    match written {
+        // Somebody else was faster.
+        Err(fault) if fault.error.kind() == ErrorKind::AlreadyExists => Err(exists(path)),
+        written => written.map(drop).with_context(unwritable),
+    }
+}
+
+fn exists(path: &Path) -> anyhow::Error {
+    let path = path.display();
+    anyhow!("cannot write {path}: it is there already; name another file, or use --force")
 }
 
 /// Refuse a module that its author has to look at again.

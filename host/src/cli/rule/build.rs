@@ -37,7 +37,7 @@ impl Args {
             true => name.into(),
             false => self.folder.join(name),
         });
-        write(&output, &wasm)?;
+        write(&output, &wasm, true)?;
         print(&format!("{}\nsha256:{}\n", output.display(), loaded.module.sha256()))?;
         Ok(Exit::Success)
     }

@@ -1,13 +1,11 @@
 //! `countersign rule pull`: a module out of a registry.
 
-use std::fs::Permissions;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use countersign::artifact::{self, Artifact};
 
+use super::{exists, write};
 use crate::cli::options::RegistryArgs;
 use crate::cli::{Exit, print, runtime};
 
@@ -54,29 +52,4 @@ impl Args {
         print(&format!("oci://{}\n", reference.at(artifact.digest())))?;
         Ok(Exit::Success)
     }
-}
-
-/// All of it or nothing.
-fn write(path: &Path, content: &[u8], replace: bool) -> Result<()> {
-    let unwritable = || format!("cannot write {}", path.display());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o644))
-        .tempfile_in(folder.unwrap_or(Path::new(".")))
-        .with_context(unwritable)?;
-    file.write_all(content).with_context(unwritable)?;
-    let written = match replace {
-        true => file.persist(path),
-        false => file.persist_noclobber(path),
-    };
-    match written {
-        // Somebody else was faster.
-        Err(fault) if fault.error.kind() == std::io::ErrorKind::AlreadyExists => Err(exists(path)),
-        written => written.map(drop).with_context(unwritable),
-    }
-}
-
-fn exists(path: &Path) -> anyhow::Error {
-    let path = path.display();
-    anyhow::anyhow!("cannot write {path}: it is there already; name another file, or use --force")
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use countersign::artifact::{self, About, Artifact};
-use countersign::engine::{Engine, RuleEngine, RuleLimits, RuleSettings, Settings};
+use countersign::engine::{Engine, RuleEngine, RuleLimits, Settings};
 use countersign::evidence::RegistriesD;
 use countersign::publish::{self, Signing};
 use countersign::report::printable;
@@ -135,9 +135,7 @@ impl Args {
 
 /// What the rule says of itself. A module that no policy could load is refused.
 fn describe(module: &[u8]) -> Result<Description> {
-    // In a process of its own, with limits: the module may come from elsewhere.
-    let compiler = std::env::current_exe().ok();
-    let engine = RuleEngine::new(&RuleSettings { compiler, ..RuleSettings::default() })?;
+    let engine = RuleEngine::new(&super::settings())?;
     Ok(engine.compile(module)?.describe(&RuleLimits::default())?)
 }
 

@@ -9,8 +9,8 @@ use countersign::policy::PolicyFile;
 use countersign::record::Recording;
 use countersign::report::runs;
 use countersign::rules::{Loading, Rules};
-use countersign::workbench::Loaded;
 use countersign::workbench::cases::Case;
+use countersign::workbench::{Loaded, Workbench};
 use serde_json::{Value, json};
 
 use super::{ToolsArgs, module, workbench};
@@ -86,7 +86,12 @@ impl Args {
             (None, None) => Known::Nothing,
         };
         let wasm = module(&self.module, &self.tools)?;
-        let loaded = workbench()?.load(&wasm)?;
+        // An image is judged by a policy, whose modules are kept once they are compiled: this one, then.
+        let workbench = match known {
+            Known::Nothing => Workbench::new(&rule_settings())?,
+            Known::Case(_) | Known::Recording(..) => workbench()?,
+        };
+        let loaded = workbench.load(&wasm)?;
         let (case, reasons) = match known {
             Known::Case(case) => (*case, String::new()),
             Known::Recording(path, recording) => {
