@@ -17,6 +17,7 @@ mod demo;
 mod inspect;
 mod lookaside;
 mod man;
+mod node_config;
 mod options;
 mod policy;
 mod precompile;
@@ -117,6 +118,7 @@ enum Command {
     Lookaside(lookaside::Command),
     Serve(serve::Args),
     WebhookConfig(Box<webhook_config::Args>),
+    NodeConfig(Box<node_config::Args>),
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -138,6 +140,7 @@ impl Command {
             Self::Lookaside(command) => command.run(),
             Self::Serve(args) => args.run(),
             Self::WebhookConfig(args) => args.run(),
+            Self::NodeConfig(args) => args.run(),
             Self::Demo(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),

@@ -2,7 +2,8 @@
 //!
 //! Data moves one way: [`image`] names an image and resolves it once, [`evidence`] gathers what was
 //! signed about it, [`engine`] evaluates the [`policy`] inside the sandbox, [`report`] shows the verdict.
-//! [`decide`] is the only place that knows the whole path. [`sign`] makes what all of this verifies.
+//! [`decide`] is the only place that knows the whole path. [`sign`] makes what all of this verifies,
+//! [`nodes`] what makes nodes verify.
 //!
 //! Trust: everything that came from a registry, a signature store or a file of an image is moved as
 //! opaque, size-limited bytes and parsed in the sandbox; the host itself parses only what it must to
@@ -15,6 +16,7 @@ pub mod engine;
 pub mod evidence;
 pub mod image;
 pub mod kubernetes;
+pub mod nodes;
 pub mod policy;
 pub mod publish;
 pub mod record;

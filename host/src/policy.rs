@@ -50,8 +50,8 @@ impl PolicyFile {
         Ok(Self { path: path.to_owned(), document })
     }
 
-    /// One that was recorded: what lies at `path` is not looked at.
-    pub(crate) fn recorded(path: PathBuf, document: Vec<u8>) -> Self {
+    /// One that is about to be written to `path`, or was recorded: what lies there is not looked at.
+    pub fn of(path: PathBuf, document: Vec<u8>) -> Self {
         Self { path, document }
     }
 

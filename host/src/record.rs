@@ -525,7 +525,7 @@ impl TryFrom<Written> for Recording {
         }
         let decisions = decisions.into_iter().map(Decision::try_from);
         let decisions = decisions.collect::<Result<Vec<_>, String>>()?;
-        let file = PolicyFile::recorded(PathBuf::from(policy.path), policy.document.0);
+        let file = PolicyFile::of(PathBuf::from(policy.path), policy.document.0);
         Ok(Self { now, file, keys, uses, material, decisions })
     }
 }

@@ -11,12 +11,13 @@ mod webhooks;
 
 pub use api_server::{Credentials, ImagePolicy, RetryBackoff, Ttl};
 pub use bundle::{Bundle, BundleError};
+pub(crate) use names::is_label;
 pub use names::{HttpsUrl, Invalid, Namespace, Resource, Service, Timeout};
 pub use webhooks::{Client, FailurePolicy, Form, Kind, RESOURCES, Webhooks};
 
 /// A text as YAML that is a string whatever it looks like: JSON's strings are YAML's, but for some control
 /// characters that YAML wants escaped.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let json = serde_json::Value::from(text).to_string();
     let escaped = |c: char| {
         if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }

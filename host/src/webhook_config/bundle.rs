@@ -43,6 +43,11 @@ impl Bundle {
         Ok(Self(pem))
     }
 
+    /// As it was read.
+    pub fn pem(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(super) fn base64(&self) -> String {
         STANDARD.encode(&self.0)
     }

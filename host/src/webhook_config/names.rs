@@ -187,7 +187,7 @@ impl FromStr for Timeout {
 }
 
 /// A DNS label (RFC 1123), as names of namespaces and Services are.
-fn is_label(text: &str) -> bool {
+pub(crate) fn is_label(text: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = text.as_bytes();
     let ends = bytes.first().zip(bytes.last());
