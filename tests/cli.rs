@@ -15,6 +15,7 @@ mod documents;
 mod inspect;
 mod lookaside;
 mod misuse;
+mod nodes;
 mod policy;
 mod publish;
 mod record;

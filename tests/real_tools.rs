@@ -6,6 +6,7 @@ mod combinations;
 mod compare;
 mod countersign;
 mod laboratory;
+mod nodes;
 mod rule_artifacts;
 mod shipped_rules;
 mod workbench;

@@ -553,8 +553,8 @@ pub enum EditError {
     },
     /// The requirement has its keys in another way.
     #[error(
-        "{path} has its keys in another form than the new one ({there}): use --inline for keyData, and a file \
-         without it for keyPath"
+        "{path} has {there} and cannot take the new key beside it: give it in the same form, in the document (--inline, \
+         --keys inline) or as a file"
     )]
     Mixed {
         /// The requirement.

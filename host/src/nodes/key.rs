@@ -73,6 +73,7 @@ pub(super) fn joined(both: [&[u8]; 2]) -> Option<Vec<u8>> {
     let mut joined = Vec::new();
     for content in both {
         match content.first() {
+            None => {}
             Some(0x80..) => joined.extend_from_slice(content),
             _ => {
                 let mode = ReaderMode::Tolerant(Some(Kind::PublicKey));
