@@ -220,7 +220,7 @@ fn what_would_be_refused_is_not_written() {
     user.policy(json!({"type": "reject"}));
     for (arguments, words) in [
         ("--policy policy.json example.com secret.key", ["private key", "secret.key"]),
-        ("--policy policy.json example.com damaged.gpg", ["damaged.gpg", "nothing is written"]),
+        ("--policy policy.json example.com damaged.gpg", ["damaged.gpg", "export the key again"]),
         ("--policy policy.json https://example.com rsa2048.gpg", ["invalid scope", "https://"]),
         ("--policy broken.json example.com rsa2048.gpg", ["broken.json", "must not be empty"]),
         ("--policy policy.json example.com policy.json", ["policy.json", "public key"]),
@@ -357,7 +357,7 @@ fn machine_config_decodes_to_the_bytes_meant() {
         ["drained and rebooted", "image.config.openshift.io", "quay.io/openshift-release-dev"]
     {
         assert!(made.stderr.contains(words), "{words}: {made:?}");
-        assert!(made.stdout.contains(&format!("{words}")), "{words} is not in the document");
+        assert!(made.stdout.contains(words), "{words} is not in the document");
     }
     // Without files of keys, only the authorities want a reboot.
     let inline = done(user.run(&format!("node-config {TRUST} --form machineconfig --pool infra")));

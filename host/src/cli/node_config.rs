@@ -252,8 +252,10 @@ impl Args {
         if let Some(rule) = self.rule {
             config.policy().set_default(rule.0)?;
         }
+        let engine = Engine::new(&Settings::default())?;
         for (scope, path) in &self.trust {
             let key = PublicKey::read(path)?;
+            key.check(&engine)?;
             config
                 .trust(scope, &key)
                 .with_context(|| format!("cannot trust {}", path.display()))?;
@@ -263,7 +265,7 @@ impl Args {
         for (host, path) in &self.ca {
             config.authorities(host, &Bundle::read(path)?)?;
         }
-        let found = config.mistakes(&Engine::new(&Settings::default())?)?;
+        let found = config.mistakes(&engine)?;
         let text = config.policy().text().into_bytes();
         complain_of(&PolicyFile::of("/etc/containers/policy.json".into(), text), &found)?;
         Ok(config)

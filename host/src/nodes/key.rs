@@ -6,7 +6,9 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sequoia_openpgp::armor::{Kind, Reader, ReaderMode};
+use serde_json::json;
 
+use crate::engine::{Engine, EngineError};
 use crate::image::{FileFault, read_limited};
 use crate::policy::MAX_KEY_FILE_BYTES;
 
@@ -54,6 +56,27 @@ impl PublicKey {
             return Err(KeyError::Unknown(shown()));
         };
         Ok(Self { format, name, content })
+    }
+
+    /// Ask the engine whether it can use an OpenPGP key.
+    ///
+    /// # Errors
+    ///
+    /// It cannot, or gives no answer.
+    pub fn check(&self, engine: &Engine) -> Result<(), KeyError> {
+        if self.format != KeyFormat::OpenPgp {
+            return Ok(());
+        }
+        let requirement =
+            json!({"type": "signedBy", "keyType": "GPGKeys", "keyData": data(&self.content)});
+        let policy = json!({"default": [requirement]}).to_string();
+        let found = engine.check(policy.as_bytes(), &[]).map_err(KeyError::Unjudged)?;
+        match found.into_iter().find(|mistake| mistake.code == "key-unusable") {
+            Some(mistake) => {
+                Err(KeyError::Unusable { name: self.name.clone(), fault: mistake.message })
+            }
+            None => Ok(()),
+        }
     }
 
     /// The file, as it was read.
@@ -119,6 +142,17 @@ pub enum KeyError {
         "cannot use {0}: expected a public key: OpenPGP, as gpg --export writes it, or PEM with BEGIN PUBLIC KEY"
     )]
     Unknown(String),
+    /// The engine gives no answer.
+    #[error("cannot judge a key: {0}")]
+    Unjudged(EngineError),
+    /// The engine cannot use it.
+    #[error("cannot use {name}: {fault}; export the key again: gpg --export FINGERPRINT")]
+    Unusable {
+        /// The file's name.
+        name: String,
+        /// What is wrong.
+        fault: String,
+    },
     /// The operating system refused.
     #[error("cannot read a key: {0}")]
     Unreadable(FileFault),

@@ -75,6 +75,7 @@ impl Args {
             .map_err(|fault| anyhow::anyhow!("invalid scope {:?}: {fault}", self.scope))?;
         let key = PublicKey::read(&self.key)?;
         let file = self.policy.find()?;
+        key.check(&engine(&file)?)?;
         let mut document = read(&file)?;
         let path = match (self.inline, &self.key_path) {
             (true, _) => None,
