@@ -15,6 +15,7 @@ pub mod decide;
 pub mod engine;
 pub mod evidence;
 pub mod image;
+pub mod keys;
 pub mod kubernetes;
 pub mod nodes;
 pub mod policy;
