@@ -15,10 +15,13 @@ mod compile;
 mod completions;
 mod demo;
 mod inspect;
+mod key;
+mod keygen;
 mod lookaside;
 mod man;
 mod node_config;
 mod options;
+mod passphrase;
 mod policy;
 mod precompile;
 mod rule;
@@ -116,6 +119,9 @@ enum Command {
     Rule(rule::Command),
     #[command(subcommand)]
     Lookaside(lookaside::Command),
+    Keygen(Box<keygen::Args>),
+    #[command(subcommand)]
+    Key(key::Command),
     Serve(serve::Args),
     WebhookConfig(Box<webhook_config::Args>),
     NodeConfig(Box<node_config::Args>),
@@ -138,6 +144,8 @@ impl Command {
             Self::Policy(command) => command.run(),
             Self::Rule(command) => command.run(),
             Self::Lookaside(command) => command.run(),
+            Self::Keygen(args) => args.run(),
+            Self::Key(command) => command.run(),
             Self::Serve(args) => args.run(),
             Self::WebhookConfig(args) => args.run(),
             Self::NodeConfig(args) => args.run(),
