@@ -13,6 +13,7 @@ mod bad_input;
 mod demo;
 mod documents;
 mod inspect;
+mod keys;
 mod lookaside;
 mod misuse;
 mod nodes;

@@ -4,6 +4,7 @@
 //! A signature is what `gpg --sign` makes of the payload: an OpenPGP message of one-pass signature,
 //! literal data and signature. [`Engine`](crate::engine::Engine) is who judges it.
 
+use std::fmt;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -24,8 +25,7 @@ use sequoia_openpgp::types::{DataFormat, HashAlgorithm, KeyFlags, RevocationStat
 
 use crate::image::{FileFault, read_limited};
 
-/// A key that signs, with its secret, in memory.
-#[derive(Debug)]
+/// A key that signs, with its secret, in memory. It shows its fingerprint alone.
 pub struct SigningKey {
     cert: Cert,
     /// The primary key or the subkey that signs, its secret not protected.
@@ -133,6 +133,12 @@ impl SigningKey {
         let mut message = LiteralWriter::new(message).format(DataFormat::Binary).build()?;
         message.write_all(payload)?;
         message.finalize()
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SigningKey").field(&self.fingerprint()).finish()
     }
 }
 

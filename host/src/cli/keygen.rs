@@ -88,7 +88,7 @@ pub(crate) struct Args {
 #[command(next_help_heading = "Kubernetes")]
 struct KubernetesArgs {
     /// Print a Secret with the secret half and a ConfigMap with the public half, instead of writing files
-    #[arg(long, conflicts_with = "out")]
+    #[arg(long)]
     kubernetes: bool,
 
     /// Where they belong [default: whatever namespace kubectl is set to]
@@ -138,6 +138,10 @@ impl Args {
     pub(crate) fn run(self) -> Result<Exit> {
         if self.sigstore {
             return self.sigstore();
+        }
+        // Were it a conflict for the parser, it would no longer want --kubernetes for the other options.
+        if self.kubernetes.kubernetes && self.out.is_some() {
+            bail!("--kubernetes prints what it makes: leave out --out");
         }
         let now = now()?;
         let (plan, protection) = match &self.batch {

@@ -62,11 +62,6 @@ impl SigstoreKey {
         Ok(Self { pair, private })
     }
 
-    /// Whether a file's content looks like such a private key.
-    pub fn is_one(content: &[u8]) -> bool {
-        from_pem(content).is_some()
-    }
-
     /// The private half, as cosign writes it.
     ///
     /// # Errors
@@ -246,6 +241,18 @@ mod tests {
         assert!(fault.contains("cosign.key: the passphrase does not open it"), "{fault}");
         std::fs::write(&file, key.public_pem().expect("PEM")).expect("a file");
         SigstoreKey::open(&file, &right).expect_err("a public key");
+    }
+
+    /// An example of github.com/theupdateframework/go-tuf, encrypted/encrypted_test.go, BSD-3-Clause.
+    #[test]
+    fn opens_what_the_original_library_sealed() {
+        let sealed: Sealed = serde_json::from_str(
+            r#"{"kdf":{"name":"scrypt","params":{"N":32768,"r":8,"p":1},"salt":"N9a7x5JFGbrtB2uBR81jPwp0eiLR4A7FV3mjVAQrg1g="},"cipher":{"name":"nacl/secretbox","nonce":"2h8HxMmgRfuYdpswZBQaU3xJ1nkA/5Ik"},"ciphertext":"SEW6sUh0jf2wfdjJGPNS9+bkk2uB+Cxamf32zR8XkQ=="}"#,
+        )
+        .expect("JSON");
+        let opened = sealed.open(&"supersecret".into()).expect("the passphrase");
+        assert_eq!(&*opened, b"reallyimportant");
+        sealed.open(&"supersecre".into()).expect_err("another passphrase");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use countersign::keys::{PublicKeys, SigstoreKey};
+use countersign::keys::{Password, PublicKeys, SigstoreKey};
 
 use crate::cli::passphrase::PassphraseArgs;
 use crate::cli::{Exit, print};
@@ -26,6 +26,10 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     passphrase: PassphraseArgs,
+
+    /// The key was made without a passphrase [default: ask for it, for pem alone]
+    #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase_fd"])]
+    no_passphrase: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -42,7 +46,7 @@ enum Format {
 
 impl Args {
     pub(crate) fn run(self) -> Result<Exit> {
-        if self.format != Format::Pem && self.passphrase.is_given() {
+        if self.format != Format::Pem && (self.no_passphrase || self.passphrase.is_given()) {
             bail!("the public half of an OpenPGP key needs no passphrase: leave it out");
         }
         match self.format {
@@ -52,8 +56,12 @@ impl Args {
                 print(&format!("{:#}\n", PublicKeys::open(&self.file)?.requirement()?))?
             }
             Format::Pem => {
-                let instead = "--passphrase-file or --passphrase-fd";
-                let passphrase = self.passphrase.get("Passphrase", false, instead)?;
+                let instead = "--passphrase-file, --passphrase-fd or --no-passphrase";
+                let passphrase = match self.no_passphrase {
+                    // cosign's way of none.
+                    true => Password::from(""),
+                    false => self.passphrase.get("Passphrase", false, instead)?,
+                };
                 print(&SigstoreKey::open(&self.file, &passphrase)?.public_pem()?)?;
             }
         }
