@@ -5,6 +5,7 @@ mod chart;
 mod combinations;
 mod compare;
 mod countersign;
+mod keys;
 mod laboratory;
 mod nodes;
 mod rule_artifacts;
