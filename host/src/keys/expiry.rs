@@ -56,8 +56,14 @@ impl FromStr for Expiry {
             Some(letter @ ('d' | 'w' | 'm' | 'y')) => (&text[..text.len() - 1], unit(letter)),
             _ => (text, DAY),
         };
-        if let Ok(count) = number(digits) {
-            return count.checked_mul(seconds).map(Self::After).ok_or(InvalidExpiry::Late);
+        match number(digits) {
+            Ok(count) => {
+                return count.checked_mul(seconds).map(Self::After).ok_or(InvalidExpiry::Late);
+            }
+            // Digits alone, and more of them than any time has.
+            Err(InvalidExpiry::Late) => return Err(InvalidExpiry::Late),
+            // A date.
+            Err(_) => {}
         }
         let time = if let Ok(time) = text.parse::<Timestamp>() {
             time

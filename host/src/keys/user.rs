@@ -59,6 +59,10 @@ impl FromStr for UserId {
     /// `NAME <EMAIL>`: the address is what people name the key by, so it has to be there.
     fn from_str(text: &str) -> Result<Self, InvalidUser> {
         let expected = InvalidUser("NAME <EMAIL>, for example \"Release <release@example.com>\"");
+        // Before the ends are trimmed, which would hide a second line.
+        if text.chars().any(char::is_control) {
+            return Err(InvalidUser("no control characters"));
+        }
         let (name, email) = text.trim().split_once('<').ok_or_else(|| expected.clone())?;
         let email = email.strip_suffix('>').ok_or_else(|| expected.clone())?;
         if email.is_empty() {
