@@ -23,6 +23,7 @@ mod record;
 mod registry;
 mod rule_run;
 mod rules;
+mod sign;
 mod verify;
 
 /// A user with a home folder, and nothing else.

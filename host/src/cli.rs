@@ -26,6 +26,7 @@ mod policy;
 mod precompile;
 mod rule;
 mod serve;
+mod sign;
 mod snapshot;
 mod verify;
 mod webhook_config;
@@ -115,6 +116,7 @@ enum Command {
     Inspect(inspect::Args),
     #[command(subcommand)]
     Policy(policy::Command),
+    Sign(sign::Args),
     #[command(subcommand)]
     Rule(rule::Command),
     #[command(subcommand)]
@@ -142,6 +144,7 @@ impl Command {
             Self::Verify(args) => args.run(),
             Self::Inspect(args) => args.run(),
             Self::Policy(command) => command.run(),
+            Self::Sign(args) => args.run(),
             Self::Rule(command) => command.run(),
             Self::Lookaside(command) => command.run(),
             Self::Keygen(args) => args.run(),
@@ -167,6 +170,11 @@ fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),
     }
+}
+
+/// Say something beside the result on standard error. Nothing depends on it.
+fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
 /// Colours are for terminals, unless the user wants none (<https://no-color.org>).

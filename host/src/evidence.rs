@@ -18,10 +18,12 @@ mod location;
 mod lookaside;
 mod registries_d;
 mod staging;
+mod store;
 
 pub use location::{InvalidLocation, Location};
 pub use registries_d::{Access, Directories, RegistriesD, RegistriesDError, Section};
 pub use staging::{Staging, StagingError};
+pub use store::{Place, Store, StoreError};
 
 /// Every signature of a resolved image, in the order of its stores.
 ///

@@ -26,6 +26,7 @@ pub mod report;
 pub mod rules;
 pub mod serve;
 pub mod sign;
+pub mod signer;
 pub mod telemetry;
 pub mod verdicts;
 pub mod webhook_config;

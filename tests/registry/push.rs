@@ -4,8 +4,10 @@ use std::path::Path;
 
 use countersign::artifact::{About, Artifact, ArtifactError, MAX_MODULE_BYTES};
 use countersign::engine::Engine;
-use countersign::publish::{self, PublishError, Pushed, Signing};
+use countersign::evidence::Place;
+use countersign::publish::{self, PublishError, Pushed};
 use countersign::sign::SigningKey;
+use countersign::signer::Signing;
 
 use super::*;
 use crate::support::registry::Registry;
@@ -470,14 +472,15 @@ async fn a_module_is_signed_once_for_each_of_its_names() {
         pushed.signed.expect("signed")
     };
     let signed = push(&tagged(&registry)).await;
-    assert_eq!(signed.path, Some(place.join("signature-1")));
+    let file = |name: &str| Some(Place::File(place.join(name)));
+    assert_eq!(signed.place, file("signature-1"));
     assert!(signed.read_from.is_none(), "verifiers look there");
-    assert!(push(&tagged(&registry)).await.path.is_none(), "it is signed already");
+    assert!(push(&tagged(&registry)).await.place.is_none(), "it is signed already");
     // By digest, too: any tag of the repository will do.
-    assert!(push(&tagged(&registry).without_tag()).await.path.is_none());
+    assert!(push(&tagged(&registry).without_tag()).await.place.is_none());
     let other = format!("{}/{REPOSITORY}:2", registry.host());
     let other = Reference::parse_normalized(&other).expect("a reference");
-    assert_eq!(push(&other).await.path, Some(place.join("signature-2")));
+    assert_eq!(push(&other).await.place, file("signature-2"));
     assert_eq!(names(&place), ["signature-1", "signature-2"]);
     assert_eq!(registry.manifests(REPOSITORY).len(), 3, "1, 2 and the digest");
 }
@@ -505,12 +508,23 @@ async fn what_cannot_be_signed_is_not_pushed() {
     let elsewhere = store("https://example.com/signatures");
     let fault = signer.push(&registry, &tagged(&registry), &elsewhere, NOW).await;
     assert_says(&fault.expect_err("nowhere to write").to_string(), &["lookaside-staging"]);
-    assert!(registry.server.requests().is_empty());
-    let keeps = Answer::ok("{}").header("x-registry-supports-signatures", "1");
-    registry.server.always("/v2/", keeps);
-    let fault = signer.push(&registry, &tagged(&registry), &signer.store(), NOW).await;
-    assert_says(&fault.expect_err("nobody would look").to_string(), &["keeps signatures itself"]);
     assert_eq!(registry.asked(), ["GET /v2/"]);
+}
+
+#[tokio::test]
+async fn a_registry_that_keeps_signatures_gets_that_of_a_module() {
+    let registry = Registry::start();
+    registry.keep_signatures();
+    let signer = Signer::new();
+    let digest = artifact("a").digest();
+    let kept = || registry.signatures(REPOSITORY, digest.as_str()).len();
+    for first in [true, false] {
+        let pushed = signer.push(&registry, &tagged(&registry), &signer.store(), NOW).await;
+        let signed = pushed.expect("pushed").signed.expect("signed");
+        assert_eq!(signed.place.is_some(), first, "the same key signs once");
+        assert_eq!(kept(), 1);
+    }
+    assert_eq!(names(signer.folder.path()), [] as [&str; 0]);
 }
 
 #[tokio::test]
@@ -525,5 +539,6 @@ async fn verifiers_that_look_elsewhere_are_pointed_out() {
     let signed = pushed.expect("pushed").signed.expect("signed");
     let read_from = signed.read_from.expect("another place").to_string();
     assert_eq!(read_from, format!("https://example.com/s/{REPOSITORY}"));
-    assert!(signed.path.expect("a file").is_file());
+    let Some(Place::File(path)) = signed.place else { unreachable!("written into a folder") };
+    assert!(path.is_file());
 }

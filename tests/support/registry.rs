@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use countersign::digest::Digest;
+use serde_json::{Value, json};
 
 use super::server::{Answer, Recorded, Server};
 
@@ -29,6 +32,10 @@ struct Contents {
     storage: String,
     /// How many uploads it forgets as soon as they are begun.
     forgets: usize,
+    /// By path of the extension, if it keeps signatures itself: what was put there.
+    signatures: Option<BTreeMap<String, Vec<Value>>>,
+    /// How many names of signatures it says that it has.
+    taken: usize,
 }
 
 impl Registry {
@@ -55,6 +62,29 @@ impl Registry {
     /// Take the next uploads to the places that are named for them for unknown.
     pub(crate) fn forget(&self, uploads: usize) {
         lock(&self.contents).forgets = uploads;
+    }
+
+    /// Keep signatures itself, as OpenShift's registry does.
+    pub(crate) fn keep_signatures(&self) {
+        lock(&self.contents).signatures = Some(BTreeMap::new());
+    }
+
+    /// Take the names of the next signatures for names of others.
+    pub(crate) fn take_names(&self, count: usize) {
+        lock(&self.contents).taken = count;
+    }
+
+    /// Put a manifest there, under a tag or a digest, whatever it names.
+    pub(crate) fn put(&self, repository: &str, name: &str, manifest: &[u8]) {
+        let key = (repository.to_owned(), name.to_owned());
+        lock(&self.contents).manifests.insert(key, manifest.to_vec());
+    }
+
+    /// What it keeps for a manifest.
+    pub(crate) fn signatures(&self, repository: &str, digest: &str) -> Vec<Value> {
+        let path = format!("/extensions/v2/{repository}/signatures/{digest}");
+        let contents = lock(&self.contents);
+        contents.signatures.as_ref().and_then(|kept| kept.get(&path)).cloned().unwrap_or_default()
     }
 
     /// `127.0.0.1:PORT`.
@@ -112,9 +142,16 @@ impl Contents {
         {
             return Answer::challenge(challenge.clone());
         }
+        if let Some(answer) = self.extension(request) {
+            return answer;
+        }
         let Some(path) = request.path.strip_prefix("/v2/") else { return Answer::status(404) };
         if path.is_empty() {
-            return Answer::ok("{}");
+            let answer = Answer::ok("{}");
+            return match self.signatures {
+                Some(_) => answer.header("x-registry-supports-signatures", "1"),
+                None => answer,
+            };
         }
         let part =
             |name: &str| path.split_once(name).map(|(of, rest)| (of.to_owned(), rest.to_owned()));
@@ -137,12 +174,43 @@ impl Contents {
             (Some((repository, name)), "PUT") => self.put_manifest(&repository, &name, request),
             (Some(key), _) => match self.manifests.get(&key) {
                 Some(content) => Answer::ok(content.clone())
-                    .header("content-type", super::OCI_IMAGE)
+                    .header("content-type", media_type(content))
                     .header("docker-content-digest", Digest::sha256(content).as_str()),
                 None => Answer::error(404, "MANIFEST_UNKNOWN", "manifest unknown"),
             },
             (None, _) => Answer::status(404),
         }
+    }
+
+    /// `GET` and `PUT /extensions/v2/REPOSITORY/signatures/DIGEST`: the conformance data's `xrss-*.json`.
+    fn extension(&mut self, request: &Recorded) -> Option<Answer> {
+        let (_, digest) =
+            request.path.strip_prefix("/extensions/v2/")?.split_once("/signatures/")?;
+        let kept = self.signatures.as_mut()?.entry(request.path.clone()).or_default();
+        if request.method == "GET" {
+            return Some(Answer::ok(json!({"signatures": kept}).to_string()));
+        }
+        let invalid = Answer::error(400, "SIGNATURE_INVALID", "invalid image signature");
+        let Ok(entry) = serde_json::from_slice::<Value>(&request.content) else {
+            return Some(invalid);
+        };
+        let name = entry["name"].as_str().and_then(|name| name.strip_prefix(&format!("{digest}@")));
+        let named = name.is_some_and(|n| n.len() == 32 && n.bytes().all(|b| b.is_ascii_hexdigit()));
+        let content = entry["content"].as_str().and_then(|text| BASE64_STANDARD.decode(text).ok());
+        if !named
+            || content.is_none_or(|content| content.is_empty())
+            || entry["schemaVersion"] != 2
+            || entry["type"] != "atomic"
+        {
+            return Some(invalid);
+        }
+        if self.taken > 0 || kept.iter().any(|known| known["name"] == entry["name"]) {
+            self.taken = self.taken.saturating_sub(1);
+            let message = "image signature already exists";
+            return Some(Answer::error(409, "SIGNATURE_EXISTS", message));
+        }
+        kept.push(entry);
+        Some(Answer::status(201))
     }
 
     fn begin(&mut self, repository: &str) -> Answer {
@@ -177,14 +245,20 @@ impl Contents {
         if name.contains(':') && name != digest.as_str() {
             return Answer::error(400, "DIGEST_INVALID", "provided digest did not match");
         }
-        let Ok(manifest) = serde_json::from_slice::<serde_json::Value>(&request.content) else {
+        let Ok(manifest) = serde_json::from_slice::<Value>(&request.content) else {
             return Answer::error(400, "MANIFEST_INVALID", "manifest invalid");
         };
         if request.header("content-type") != manifest["mediaType"].as_str() {
             return Answer::error(400, "MANIFEST_INVALID", "another media type");
         }
         let layers = manifest["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
-        for blob in layers.iter().chain([&manifest["config"]]) {
+        for instance in manifest["manifests"].as_array().into_iter().flatten() {
+            let digest = instance["digest"].as_str().unwrap_or_default();
+            if !self.manifests.contains_key(&(repository.to_owned(), digest.to_owned())) {
+                return Answer::error(400, "MANIFEST_UNKNOWN", "instance unknown to registry");
+            }
+        }
+        for blob in layers.iter().chain(manifest.get("config")) {
             let digest = blob["digest"].as_str().unwrap_or_default();
             if !self.blobs.contains_key(&(repository.to_owned(), digest.to_owned())) {
                 return Answer::error(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry");
@@ -196,6 +270,12 @@ impl Contents {
         }
         Answer::status(201).header("docker-content-digest", digest.as_str())
     }
+}
+
+/// What a manifest says of itself.
+fn media_type(content: &[u8]) -> String {
+    let manifest: Value = serde_json::from_slice(content).unwrap_or_default();
+    manifest["mediaType"].as_str().unwrap_or(super::OCI_IMAGE).to_owned()
 }
 
 fn lock(contents: &Mutex<Contents>) -> MutexGuard<'_, Contents> {

@@ -1,19 +1,24 @@
 //! Options that several commands have, each group with what it comes to.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use countersign::decide::{Decider, Question};
+use countersign::digest::Digest;
 use countersign::engine::{Budget, Engine, Places, Policy, RuleSettings, Settings};
-use countersign::evidence::Directories;
+use countersign::evidence::{self, Directories, RegistriesD};
 use countersign::image::PlatformSelection;
 use countersign::policy::{PolicyError, PolicyFile};
 use countersign::reference::{self, Reference};
 use countersign::registry::{self, Client};
+use countersign::sign::SigningKey;
+use countersign::signer::{Signed, Signing};
 use jiff::Timestamp;
+
+use super::note;
 
 /// The form of results on standard output.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -61,15 +66,19 @@ impl SelectionArgs {
 
     /// The reference to judge by, if it is not the image's own.
     fn judged_as(&self) -> Result<Option<Reference>> {
-        let Some(text) = &self.judged_as else { return Ok(None) };
-        let expected = "expected [HOST[:PORT]/]PATH[:TAG|@DIGEST], without docker://";
-        let reference = Reference::parse_normalized(text)
-            .with_context(|| format!("invalid --as {text:?}, {expected}"))?;
-        if reference.tag().is_some() && reference.digest().is_some() {
-            bail!("invalid --as {text:?}: it has both a tag and a digest: leave one of them out");
-        }
-        Ok(Some(reference))
+        self.judged_as.as_deref().map(identity).transpose()
     }
+}
+
+/// The value of `--as`.
+pub(super) fn identity(text: &str) -> Result<Reference> {
+    let expected = "expected [HOST[:PORT]/]PATH[:TAG|@DIGEST], without docker://";
+    let reference = Reference::parse_normalized(text)
+        .with_context(|| format!("invalid --as {text:?}, {expected}"))?;
+    if reference.tag().is_some() && reference.digest().is_some() {
+        bail!("invalid --as {text:?}: it has both a tag and a digest: leave one of them out");
+    }
+    Ok(reference)
 }
 
 /// When the question is asked.
@@ -152,6 +161,49 @@ impl StoreArgs {
         match self.registries_d.as_ref().filter(|directory| !directory.is_empty()) {
             Some(directory) => Directories::Explicit(directory.into()),
             None => Directories::from_environment(),
+        }
+    }
+}
+
+/// A key that signs, with what a signature needs beside it.
+pub(super) struct SignerParts {
+    key: SigningKey,
+    registries: RegistriesD,
+    engine: Engine,
+    now: u64,
+}
+
+impl SignerParts {
+    /// The key of `file`, whose passphrase is the first line of another one.
+    pub(super) fn open(
+        file: &Path,
+        passphrase: Option<&Path>,
+        store: &StoreArgs,
+        now: u64,
+    ) -> Result<Self> {
+        Ok(Self {
+            key: SigningKey::open(file, passphrase, now)?,
+            registries: RegistriesD::load(&store.directories())?,
+            engine: Engine::new(&Settings::default())?,
+            now,
+        })
+    }
+
+    pub(super) fn signing(&self) -> Signing<'_> {
+        let Self { key, registries, engine, now } = self;
+        Signing { key, registries, engine, now: *now }
+    }
+
+    /// Say where the signature of the manifest with this digest is.
+    pub(super) fn tell(&self, signed: &Signed, digest: &Digest) {
+        let place = match &signed.place {
+            Some(place) => place.to_string(),
+            None => "there was a signature already".to_owned(),
+        };
+        note(&format!("signed by {}: {place}", self.key.fingerprint()));
+        if let Some(location) = &signed.read_from {
+            let place = evidence::shown(&location.signature(digest, 1));
+            note(&format!("verifiers look for the signature at {place}: bring it there"));
         }
     }
 }

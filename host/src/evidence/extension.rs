@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use guest_policy::digest::Digest;
 use guest_policy::image::{MAX_SIGNATURES, Signature, SignatureForm};
 use guest_policy::lenient_base64;
@@ -10,8 +12,8 @@ use guest_policy::reference::Reference;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
-use super::EvidenceError;
-use crate::registry::Client;
+use super::{EvidenceError, StoreError};
+use crate::registry::{Client, RegistryError};
 
 /// Every simple signature that the registry keeps for a manifest.
 pub(super) async fn read(
@@ -31,6 +33,47 @@ pub(super) async fn read(
         content,
     };
     Ok(found.into_iter().enumerate().map(signature).collect())
+}
+
+/// Have the registry keep a simple signature of a manifest; the URL of the list that it is in then.
+pub(super) async fn add(
+    client: &Client,
+    repository: &Reference,
+    digest: &Digest,
+    signature: &[u8],
+) -> Result<String, StoreError> {
+    // Every OpenPGP packet begins with a byte like this (RFC 9580, section 4.2).
+    if signature.first().is_none_or(|byte| *byte < 0x80) {
+        return Err(StoreError::Unsupported { host: repository.domain().to_owned() });
+    }
+    for _ in 0..MAX_NAMES {
+        let mut random = [0; 16];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| RegistryError::Malformed {
+            url: repository.name(),
+            fault: "no random number for the signature's name".to_owned(),
+        })?;
+        let entry = serde_json::json!({
+            "schemaVersion": SCHEMA_VERSION,
+            "name": format!("{digest}@{:032x}", u128::from_be_bytes(random)),
+            "type": "atomic",
+            "content": BASE64_STANDARD.encode(signature),
+        });
+        let kept = client.keep_signature(repository, digest, entry.to_string()).await?;
+        if let Some(url) = kept {
+            return Ok(url);
+        }
+        // The name is taken. It may be by this very signature, if only the answer to it was lost.
+        let listed = client.kept_signatures(repository, digest).await?;
+        if parse(&listed.content).is_ok_and(|known| known.iter().any(|known| known == signature)) {
+            return Ok(listed.url);
+        }
+    }
+    Err(StoreError::Registry(RegistryError::Malformed {
+        url: repository.name(),
+        fault: format!(
+            "it says of {MAX_NAMES} random names of signatures that it has them already"
+        ),
+    }))
 }
 
 /// The contents of the entries that are simple signatures; others are passed over, as in the reference
@@ -113,3 +156,6 @@ impl<'de> Deserialize<'de> for Content {
 
 /// The only version there is.
 const SCHEMA_VERSION: i64 = 2;
+
+/// Most names that are tried for a signature. One of 128 random bits is never taken but by a repeated request.
+const MAX_NAMES: usize = 2;

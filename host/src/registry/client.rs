@@ -157,6 +157,31 @@ impl Client {
         Ok(Listed { url: shown(&url), content })
     }
 
+    /// Have a registry that keeps signatures itself keep one: the URL where it is listed, or `None` if the registry
+    /// has one of this name.
+    pub(crate) async fn keep_signature(
+        &self,
+        repository: &Reference,
+        digest: &Digest,
+        entry: String,
+    ) -> Result<Option<String>, RegistryError> {
+        let registry = self.registry(repository)?;
+        let path = format!("extensions/v2/{}/signatures/{digest}", repository.path());
+        let url = registry.url(&path)?;
+        let what = format!("place for a signature of {digest}");
+        let request = Outgoing::put("application/json", entry.into());
+        let put = async {
+            let asked = self.ask(&registry, repository, Access::Push, &url, &request, &what);
+            let (response, last) = asked.await?;
+            match response.status().as_u16() {
+                201 => Ok(Some(shown(&url))),
+                409 => Ok(None),
+                _ => Err(failure(&registry, response, &last, &what).await),
+            }
+        };
+        self.within_deadline(registry.host(), put).await
+    }
+
     /// A file of a signature store, without any credentials but those in `url`; `None` for 404.
     ///
     /// Authorities that are trusted for the registry are trusted for its signature store, too.

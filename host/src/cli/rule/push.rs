@@ -1,27 +1,23 @@
 //! `countersign rule push`: a module into a registry, signed.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use countersign::artifact::{self, About, Artifact};
-use countersign::engine::{Engine, RuleEngine, RuleLimits, Settings};
-use countersign::evidence::RegistriesD;
-use countersign::publish::{self, Signing};
-use countersign::report::printable;
+use countersign::engine::{RuleEngine, RuleLimits};
+use countersign::publish;
 use countersign::rule::Description;
-use countersign::sign::SigningKey;
 use jiff::Timestamp;
 
-use crate::cli::options::{RegistryArgs, StoreArgs, now, time};
+use crate::cli::options::{RegistryArgs, SignerParts, StoreArgs, now, time};
 use crate::cli::{Exit, print, runtime};
 
 /// Push a rule's module to a registry, and sign it
 ///
 /// Prints the name by which policies take it: oci://HOST/PATH@sha256:…. The module is loaded once, to see that it
-/// can be. With a key, the signature goes where registries.d has signatures written (lookaside-staging, a file://
-/// URL), is read back and verified; only then the tag is set. Exit status: 0 done, 2 error or misuse.
+/// can be. With a key, the signature goes into the registry if that keeps signatures itself, else where registries.d has
+/// them written (lookaside-staging, a file:// URL), is read back and verified; only then the tag is set. Exit status: 0 done, 2 error or misuse.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -77,37 +73,20 @@ impl Args {
         let now = now()?;
         let signer = match &self.sign_by {
             None => None,
-            Some(file) => Some((
-                SigningKey::open(file, self.passphrase_file.as_deref(), now)?,
-                RegistriesD::load(&self.store.directories())?,
-                Engine::new(&Settings::default())?,
-            )),
+            Some(file) => {
+                let passphrase = self.passphrase_file.as_deref();
+                Some(SignerParts::open(file, passphrase, &self.store, now)?)
+            }
         };
         let unusable = || format!("cannot push {}", self.module.display());
         let module = artifact::read_module(&self.module).with_context(unusable)?;
         let about = self.about(describe(&module).with_context(unusable)?, now)?;
         let artifact = Artifact::pack(module, &about).with_context(unusable)?;
-        let signing = signer.as_ref().map(|(key, registries, engine)| Signing {
-            key,
-            registries,
-            engine,
-            now,
-        });
+        let signing = signer.as_ref().map(SignerParts::signing);
         let push = publish::push(&client, &reference, &artifact, signing.as_ref());
         let pushed = runtime()?.block_on(push).with_context(unusable)?;
-        if let (Some(signed), Some((key, ..))) = (&pushed.signed, &signer) {
-            let place = match &signed.path {
-                Some(path) => path.display().to_string(),
-                None => "there was a signature already".to_owned(),
-            };
-            note(&format!("signed by {}: {place}", key.fingerprint()));
-            if let Some(location) = &signed.read_from {
-                let digest = artifact.digest();
-                note(&format!(
-                    "verifiers look for the signature at {}: bring it there",
-                    countersign::evidence::shown(&location.signature(&digest, 1))
-                ));
-            }
+        if let (Some(signed), Some(parts)) = (&pushed.signed, &signer) {
+            parts.tell(signed, &artifact.digest());
         }
         print(&format!("oci://{}\n", pushed.pinned))?;
         Ok(Exit::Success)
@@ -149,11 +128,6 @@ fn annotation(text: &str) -> Result<(String, String), String> {
     }
     let prefix = if key.contains('.') { "" } else { OCI };
     Ok((format!("{prefix}{key}"), value.to_owned()))
-}
-
-fn note(text: &str) {
-    // Nothing depends on it.
-    let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
 const OCI: &str = "org.opencontainers.image.";
