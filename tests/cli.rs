@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::support::root;
 
 mod bad_input;
+mod copy;
 mod demo;
 mod documents;
 mod inspect;

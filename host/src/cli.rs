@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 
 mod compile;
 mod completions;
+mod copy;
 mod demo;
 mod inspect;
 mod key;
@@ -117,6 +118,7 @@ enum Command {
     #[command(subcommand)]
     Policy(policy::Command),
     Sign(sign::Args),
+    Copy(Box<copy::Args>),
     #[command(subcommand)]
     Rule(rule::Command),
     #[command(subcommand)]
@@ -145,6 +147,7 @@ impl Command {
             Self::Inspect(args) => args.run(),
             Self::Policy(command) => command.run(),
             Self::Sign(args) => args.run(),
+            Self::Copy(args) => args.run(),
             Self::Rule(command) => command.run(),
             Self::Lookaside(command) => command.run(),
             Self::Keygen(args) => args.run(),

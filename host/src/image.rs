@@ -12,7 +12,7 @@ use guest_policy::image::{MAX_MANIFEST_BYTES, Subject};
 use guest_policy::manifest;
 use guest_policy::reference::{Reference, ReferenceError};
 
-use crate::registry::{Client, Manifest, RegistryError};
+use crate::registry::{Client, Download, Manifest, RegistryError};
 
 mod archive;
 mod directory;
@@ -21,6 +21,7 @@ mod platform;
 
 pub(crate) use directory::{file_stem, read_limited};
 pub use guest_policy::platform::{InvalidPlatform, Platform};
+pub(crate) use layout::blob_name;
 pub use platform::PlatformSelection;
 
 /// An image as users name it: `TRANSPORT:…`. Without a transport, `docker://` is meant.
@@ -177,6 +178,57 @@ impl ImageName {
                 let (layout, digest) = (self.layout(), digest.clone());
                 self.blocking(move || layout()?.blob(&digest, limit)).await
             }
+        }
+    }
+
+    /// A blob that lies with the image, as a stream that nobody has checked yet.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened.
+    pub(crate) async fn open_blob(
+        &self,
+        client: &Client,
+        digest: &Digest,
+    ) -> Result<Opened, ImageError> {
+        let digest = digest.clone();
+        let (file, size) = match self {
+            Self::Docker { reference } => {
+                let download = client.download(reference, &digest).await;
+                return download.map(Opened::Download).map_err(|e| self.registry(e));
+            }
+            Self::Directory { path } => {
+                let path = path.join(file_stem(&digest));
+                self.blocking(move || directory::open(&path)).await?
+            }
+            Self::DockerArchive { path, choice } => {
+                let (path, choice) = (path.clone(), choice.clone());
+                self.blocking(move || archive::docker_blob(&path, &choice, &digest)).await?
+            }
+            Self::Oci { .. } | Self::OciArchive { .. } => {
+                let layout = self.layout();
+                self.blocking(move || layout()?.open_blob(&digest)).await?
+            }
+        };
+        Ok(Opened::File(file, size))
+    }
+
+    /// The manifest of an instance of the index that this is the name of.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or has another digest.
+    pub(crate) async fn instance(
+        &self,
+        client: &Client,
+        digest: &Digest,
+    ) -> Result<Vec<u8>, ImageError> {
+        match self {
+            Self::Directory { path } => {
+                let (path, digest) = (path.clone(), digest.clone());
+                self.blocking(move || directory::manifest(&path, Some(&digest))).await
+            }
+            _ => self.document(client, digest, true, MAX_MANIFEST_BYTES).await,
         }
     }
 
@@ -349,6 +401,15 @@ impl fmt::Display for LayoutChoice {
             Self::Index(index) => write!(f, ":@{index}"),
         }
     }
+}
+
+/// A blob that can be read.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// From a registry.
+    Download(Download),
+    /// From where the file stands, so many bytes.
+    File(std::fs::File, u64),
 }
 
 /// An image with its manifest, resolved once.

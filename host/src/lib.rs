@@ -11,6 +11,7 @@
 
 pub mod admission;
 pub mod artifact;
+pub mod copy;
 pub mod decide;
 pub mod engine;
 pub mod evidence;

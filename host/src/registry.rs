@@ -23,11 +23,12 @@ mod referrers;
 mod throttle;
 mod upload;
 
-pub(crate) use client::shown;
 pub use client::{Client, Manifest};
+pub(crate) use client::{Download, shown};
 pub use credentials::CredentialsError;
 pub(crate) use credentials::effective_user;
 pub use keyring::{DockerConfig, Keyring};
+pub(crate) use upload::Upload;
 
 /// TLS as it is spoken to hosts for which no certificates were laid down.
 pub(crate) fn system_tls() -> Result<rustls::ClientConfig, RegistryError> {
@@ -199,6 +200,12 @@ pub enum RegistryError {
         /// Why it is not followed.
         fault: String,
     },
+    /// It wants to have again, or somewhere else, what was streamed to it.
+    #[error("{host} wants an upload to be sent again in the middle; try again")]
+    Spent {
+        /// Who was asked.
+        host: String,
+    },
     /// Any other status.
     #[error("{host} answered {url} with status {status}{}{}", said(.detail), advice(*.status))]
     Status {
@@ -273,6 +280,17 @@ pub enum RegistryError {
         /// What happened.
         fault: String,
     },
+}
+
+impl RegistryError {
+    /// Whether the same may succeed a moment later.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Spent { .. } | Self::Throttled { .. } | Self::Unreachable { .. } => true,
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502..=504),
+            _ => false,
+        }
+    }
 }
 
 fn said(detail: &str) -> String {

@@ -23,8 +23,10 @@ struct Contents {
     blobs: BTreeMap<(String, String), Vec<u8>>,
     /// By repository and tag or digest.
     manifests: BTreeMap<(String, String), Vec<u8>>,
-    /// Uploads that are under way.
-    begun: Vec<String>,
+    /// Uploads that are under way, with what they have so far.
+    begun: BTreeMap<String, Vec<u8>>,
+    /// The fewest bytes of a part of an upload, if it takes uploads in parts alone; whether it says so.
+    parts: Option<(usize, bool)>,
     count: usize,
     /// What every request has to show, and what it is told if it does not.
     demand: Option<(String, String)>,
@@ -90,6 +92,19 @@ impl Registry {
     /// `127.0.0.1:PORT`.
     pub(crate) fn host(&self) -> String {
         self.server.host()
+    }
+
+    /// Take blobs in parts of at least so many bytes and in no other way. It may say so at once.
+    pub(crate) fn want_parts(&self, least: usize, says_so: bool) {
+        lock(&self.contents).parts = Some((least, says_so));
+    }
+
+    /// Put a blob there; its digest.
+    pub(crate) fn put_blob(&self, repository: &str, content: &[u8]) -> Digest {
+        let digest = Digest::sha256(content);
+        let key = (repository.to_owned(), digest.to_string());
+        lock(&self.contents).blobs.insert(key, content.to_vec());
+        digest
     }
 
     /// The names of all manifests of a repository.
@@ -158,7 +173,10 @@ impl Contents {
         let method = request.method.as_str();
         if let Some((repository, id)) = part("/blobs/uploads/") {
             return match method {
-                "POST" if id.is_empty() => self.begin(&repository),
+                "POST" if id.is_empty() => {
+                    self.mount(&repository, request).unwrap_or_else(|| self.begin(&repository))
+                }
+                "PATCH" => self.patch_blob(&repository, &id, request),
                 "PUT" => self.put_blob(&repository, &id, request),
                 _ => Answer::status(405),
             };
@@ -219,24 +237,54 @@ impl Contents {
         if self.forgets > 0 {
             self.forgets -= 1;
         } else {
-            self.begun.push(id.clone());
+            self.begun.insert(id.clone(), Vec::new());
         }
         let place = format!("{}/v2/{repository}/blobs/uploads/{id}?_state=x", self.storage);
-        Answer::status(202).header("location", place)
+        let answer = Answer::status(202).header("location", place);
+        match self.parts {
+            Some((least, true)) => answer.header("oci-chunk-min-length", least.to_string()),
+            _ => answer,
+        }
+    }
+
+    /// Take a blob from another repository, if it is there.
+    fn mount(&mut self, repository: &str, request: &Recorded) -> Option<Answer> {
+        let (digest, from) = request.query.strip_prefix("mount=")?.split_once("&from=")?;
+        let digest = digest.replace("%3A", ":");
+        let blob = self.blobs.get(&(from.replace("%2F", "/"), digest.clone()))?.clone();
+        self.blobs.insert((repository.to_owned(), digest), blob);
+        Some(Answer::status(201))
+    }
+
+    fn patch_blob(&mut self, repository: &str, id: &str, request: &Recorded) -> Answer {
+        let Some(so_far) = self.begun.get_mut(id) else {
+            return Answer::error(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry");
+        };
+        let (from, length) = (so_far.len(), request.content.len());
+        let range = format!("{from}-{}", (from + length).saturating_sub(1));
+        if request.header("content-range") != Some(&range) {
+            return Answer::error(416, "BLOB_UPLOAD_INVALID", "out of order");
+        }
+        so_far.extend_from_slice(&request.content);
+        let place = format!("{}/v2/{repository}/blobs/uploads/{id}?_state=x", self.storage);
+        Answer::status(202).header("location", place).header("range", range)
     }
 
     fn put_blob(&mut self, repository: &str, id: &str, request: &Recorded) -> Answer {
-        let Some(place) = self.begun.iter().position(|begun| begun == id) else {
+        if self.parts.is_some() && !request.content.is_empty() {
+            return Answer::error(413, "SIZE_INVALID", "too much at once");
+        }
+        let Some(mut content) = self.begun.remove(id) else {
             return Answer::error(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry");
         };
-        self.begun.remove(place);
-        let digest = Digest::sha256(&request.content);
+        content.extend_from_slice(&request.content);
+        let digest = Digest::sha256(&content);
         let query = format!("_state=x&digest={}", digest.as_str().replace(':', "%3A"));
         if request.query != query {
             return Answer::error(400, "DIGEST_INVALID", "provided digest did not match");
         }
         let key = (repository.to_owned(), digest.to_string());
-        self.blobs.insert(key, request.content.to_vec());
+        self.blobs.insert(key, content);
         Answer::status(201).header("docker-content-digest", digest.as_str())
     }
 

@@ -74,6 +74,14 @@ impl TarFile {
         Ok(content)
     }
 
+    /// Where an entry begins, and how many bytes it has.
+    pub(super) fn open_entry(&self, name: &str) -> Result<(File, u64), FileFault> {
+        let entry = self.entry(name)?;
+        let mut file = File::open(&self.path).map_err(|e| self.io(e))?;
+        file.seek(SeekFrom::Start(entry.position)).map_err(|e| self.io(e))?;
+        Ok((file, entry.size))
+    }
+
     /// What `docker save` says of an image, and the image's configuration.
     fn docker_image(&self, choice: &ArchiveChoice) -> Result<(Image, Vec<u8>), FileFault> {
         let images: Vec<Image> =
@@ -169,6 +177,25 @@ pub(super) fn docker_config(
 ) -> Result<Vec<u8>, FileFault> {
     let (image, config) = TarFile::open(path)?.docker_image(choice)?;
     check_digest(Path::new(&image.config), digest, config)
+}
+
+/// The configuration or a layer of an image that `docker save` wrote, where it lies, and how many bytes it has.
+pub(super) fn docker_blob(
+    path: &Path,
+    choice: &ArchiveChoice,
+    digest: &Digest,
+) -> Result<(File, u64), FileFault> {
+    let archive = TarFile::open(path)?;
+    let (image, config) = archive.docker_image(choice)?;
+    if digest.matches(&config) {
+        return archive.open_entry(&clean(&image.config));
+    }
+    let parsed: Config = serde_json::from_slice(&config)
+        .map_err(|e| FileFault::Malformed(format!("{}: {e}", image.config)))?;
+    let mut layers = parsed.rootfs.diff_ids.iter().zip(&image.layers);
+    let layer = layers.find(|(known, _)| *known == digest);
+    let missing = || FileFault::Malformed(format!("there is no layer {digest}"));
+    archive.open_entry(&clean(layer.ok_or_else(missing)?.1))
 }
 
 fn choose(mut images: Vec<Image>, choice: &ArchiveChoice) -> Result<Image, FileFault> {

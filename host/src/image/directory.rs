@@ -30,6 +30,18 @@ pub(super) fn blob(path: &Path, digest: &Digest, limit: usize) -> Result<Vec<u8>
     check_digest(&file, digest, content)
 }
 
+/// A regular file, and how many bytes it has.
+pub(super) fn open(path: &Path) -> Result<(File, u64), FileFault> {
+    let io = |source| FileFault::Io { path: path.display().to_string(), source };
+    // As in `read_limited`.
+    if !path.metadata().map_err(io)?.is_file() {
+        return Err(io(std::io::Error::new(ErrorKind::InvalidInput, "not a regular file")));
+    }
+    let file = File::open(path).map_err(io)?;
+    let size = file.metadata().map_err(io)?.len();
+    Ok((file, size))
+}
+
 /// How files that belong to the instance with this digest begin.
 pub(crate) fn file_stem(digest: &Digest) -> String {
     match digest.algorithm() {

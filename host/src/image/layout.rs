@@ -1,6 +1,7 @@
 //! OCI image layouts, as a directory or in a tar file (`oci:`, `oci-archive:`).
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use guest_policy::digest::Digest;
@@ -9,7 +10,7 @@ use serde::Deserialize;
 
 use super::archive::TarFile;
 use super::directory::{check_digest, read_limited};
-use super::{FileFault, LayoutChoice};
+use super::{FileFault, LayoutChoice, directory};
 
 /// A layout whose files can be read.
 pub(super) enum Layout {
@@ -65,9 +66,18 @@ impl Layout {
         self.read("index.json", MAX_MANIFEST_BYTES)
     }
 
+    /// A blob, where it lies, and how many bytes it has.
+    pub(super) fn open_blob(&self, digest: &Digest) -> Result<(File, u64), FileFault> {
+        let name = blob_name(digest);
+        match self {
+            Self::Archive(archive) => archive.open_entry(&name),
+            Self::Directory(path) => directory::open(&path.join(name)),
+        }
+    }
+
     /// A blob of at most `limit` bytes, with the digest that was asked for.
     pub(super) fn blob(&self, digest: &Digest, limit: usize) -> Result<Vec<u8>, FileFault> {
-        let name = format!("blobs/{}/{}", digest.algorithm().name(), digest.hex());
+        let name = blob_name(digest);
         check_digest(Path::new(&name), digest, self.read(&name, limit)?)
     }
 
@@ -77,6 +87,11 @@ impl Layout {
             Self::Directory(path) => read_limited(&path.join(name), limit),
         }
     }
+}
+
+/// Where a layout has a blob.
+pub(crate) fn blob_name(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
 }
 
 #[derive(Deserialize)]

@@ -132,6 +132,31 @@ impl Client {
         Err(RegistryError::Blob { host, expected, found: Digest::sha256(&content) })
     }
 
+    /// A blob of a repository, as a stream that nobody has checked yet.
+    ///
+    /// # Errors
+    ///
+    /// Every [`RegistryError`].
+    pub(crate) async fn download(
+        &self,
+        repository: &Reference,
+        digest: &Digest,
+    ) -> Result<Download, RegistryError> {
+        let registry = self.registry(repository)?;
+        let url = registry.url(&format!("v2/{}/blobs/{digest}", repository.path()))?;
+        let what = format!("blob {digest} of {}", repository.name());
+        let ask = async {
+            let request = Outgoing::get(None);
+            let asked = self.ask(&registry, repository, Access::Pull, &url, &request, &what);
+            let (response, last) = asked.await?;
+            match response.status().as_u16() {
+                200 => Ok(Download { response, url: last }),
+                _ => Err(failure(&registry, response, &last, &what).await),
+            }
+        };
+        self.within_deadline(registry.host(), ask).await
+    }
+
     /// Whether the registry keeps signatures itself (`X-Registry-Supports-Signatures`).
     pub(crate) async fn keeps_signatures(
         &self,
@@ -218,6 +243,11 @@ impl Client {
     /// How long one operation may take.
     pub(crate) fn deadline(&self) -> Duration {
         self.settings().deadline
+    }
+
+    /// How long to wait before something is tried again.
+    pub(crate) fn retry_pause(&self) -> Duration {
+        self.settings().retry_pause
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -587,7 +617,8 @@ impl Client {
         let mut current = url.clone();
         let mut http = first.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let mut sent = request.to(&http, &current);
+            let spent = || RegistryError::Spent { host: authority(&current) };
+            let mut sent = request.to(&http, &current).ok_or_else(spent)?;
             if let Some(authorization) = authorization
                 && current.origin() == url.origin()
             {
@@ -660,12 +691,35 @@ pub struct Manifest {
     pub content_type: Option<String>,
 }
 
+/// A body on its way. A server that falls silent in the middle is given up.
+#[derive(Debug)]
+pub(crate) struct Download {
+    response: Response,
+    url: Url,
+}
+
+impl Download {
+    /// The next bytes; `None` at the end.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
+        self.response.chunk().await.map_err(|e| transfer_error(&self.url, &e))
+    }
+}
+
 /// A request without its address and without what authorizes it, so that it can be made again.
 pub(super) struct Outgoing<'a> {
     method: Method,
     accept: Option<&'static str>,
     content_type: Option<&'a str>,
-    body: Bytes,
+    /// Which bytes of a whole these are.
+    range: Option<String>,
+    body: Content,
+}
+
+/// What is sent.
+enum Content {
+    Bytes(Bytes),
+    /// Of this length; there is none any more once it was sent.
+    Stream(u64, Mutex<Option<reqwest::Body>>),
 }
 
 /// Which way the bulk of the bytes goes.
@@ -677,7 +731,8 @@ enum Direction {
 
 impl<'a> Outgoing<'a> {
     pub(super) fn get(accept: Option<&'static str>) -> Self {
-        Self { method: Method::GET, accept, content_type: None, body: Bytes::new() }
+        let body = Content::Bytes(Bytes::new());
+        Self { method: Method::GET, accept, content_type: None, range: None, body }
     }
 
     pub(super) fn head() -> Self {
@@ -689,7 +744,22 @@ impl<'a> Outgoing<'a> {
     }
 
     pub(super) fn put(content_type: &'a str, body: Bytes) -> Self {
+        let body = Content::Bytes(body);
         Self { method: Method::PUT, content_type: Some(content_type), body, ..Self::get(None) }
+    }
+
+    /// Bytes of a larger whole, from this one on.
+    pub(super) fn patch(content_type: &'a str, from: u64, body: Bytes) -> Self {
+        // Both ends are part of it (OCI distribution specification, "Pushing a blob in chunks").
+        let last = (from + body.len() as u64).saturating_sub(1);
+        let range = Some(format!("{from}-{last}"));
+        Self { method: Method::PATCH, range, ..Self::put(content_type, body) }
+    }
+
+    /// So many bytes, which can be sent once.
+    pub(super) fn stream(content_type: &'a str, length: u64, body: reqwest::Body) -> Self {
+        let body = Content::Stream(length, Mutex::new(Some(body)));
+        Self { body, ..Self::put(content_type, Bytes::new()) }
     }
 
     fn direction(&self) -> Direction {
@@ -699,7 +769,8 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    fn to(&self, http: &reqwest::Client, url: &Url) -> reqwest::RequestBuilder {
+    /// The request; `None` if its body was a stream and has been sent.
+    fn to(&self, http: &reqwest::Client, url: &Url) -> Option<reqwest::RequestBuilder> {
         let mut request = http.request(self.method.clone(), url.clone());
         if let Some(accept) = self.accept {
             request = request.header(header::ACCEPT, accept);
@@ -707,9 +778,16 @@ impl<'a> Outgoing<'a> {
         if let Some(content_type) = self.content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
-        match self.direction() {
-            Direction::Down => request,
-            Direction::Up => request.body(self.body.clone()),
+        if let Some(range) = &self.range {
+            request = request.header(header::CONTENT_RANGE, range);
+        }
+        match (self.direction(), &self.body) {
+            (Direction::Down, _) => Some(request),
+            (Direction::Up, Content::Bytes(body)) => Some(request.body(body.clone())),
+            (Direction::Up, Content::Stream(length, body)) => {
+                let body = lock(body).take()?;
+                Some(request.header(header::CONTENT_LENGTH, *length).body(body))
+            }
         }
     }
 }

@@ -4,10 +4,12 @@
 //! to another host, its storage: that gets the bytes and no credentials. Nothing has a name before its manifest
 //! is there, so that what breaks off in the middle leaves nothing that anybody would pull.
 
+use std::time::Duration;
+
 use guest_policy::digest::Digest;
 use guest_policy::reference::Reference;
 use hyper::body::Bytes;
-use reqwest::{Url, header};
+use reqwest::{Response, Url, header};
 
 use super::auth::Access;
 use super::client::{Client, Outgoing, Registry, announced, authority, failure, shown};
@@ -77,10 +79,12 @@ impl Client {
         let what = format!("upload of {digest} to {}", repository.name());
         let mut begun = 0;
         loop {
-            let mut url = self.begin(registry, repository).await?;
+            let Some(Upload { mut url, .. }) = self.begin(registry, repository, None).await? else {
+                return Ok(());
+            };
             begun += 1;
             url.query_pairs_mut().append_pair("digest", digest.as_str());
-            let request = Outgoing::put("application/octet-stream", content.clone());
+            let request = Outgoing::put(OCTETS, content.clone());
             match self.put(registry, repository, &url, &request, &what).await? {
                 Put::Stored(said) => return agree(registry, digest, said),
                 Put::Unknown(_) if begun < MAX_UPLOADS => {}
@@ -111,39 +115,145 @@ impl Client {
         }
     }
 
-    /// Begin an upload: where to put it.
+    /// Begin the upload of a blob that is to be sent in parts or as a stream, unless the repository has it already
+    /// or the registry takes it from the repository `from`. Then there is nothing to do.
+    pub(crate) async fn begin_blob(
+        &self,
+        repository: &Reference,
+        digest: &Digest,
+        from: Option<&Reference>,
+    ) -> Result<Option<Upload>, RegistryError> {
+        let registry = self.registry(repository)?;
+        let begin = async {
+            if self.has(&registry, repository, digest).await? {
+                return Ok(None);
+            }
+            self.begin(&registry, repository, from.map(|from| (digest, from))).await
+        };
+        self.within_deadline(registry.host(), begin).await
+    }
+
+    /// Send a blob in one piece. Who calls has to see that it goes on.
+    pub(crate) async fn stream_blob(
+        &self,
+        repository: &Reference,
+        digest: &Digest,
+        upload: Upload,
+        length: u64,
+        body: reqwest::Body,
+    ) -> Result<(), RegistryError> {
+        let request = Outgoing::stream(OCTETS, length, body);
+        self.finish(repository, digest, upload, &request).await
+    }
+
+    /// Send the bytes of a blob that come next; where the ones after them go.
+    pub(crate) async fn send_chunk(
+        &self,
+        repository: &Reference,
+        digest: &Digest,
+        upload: Upload,
+        from: u64,
+        chunk: Bytes,
+    ) -> Result<Upload, RegistryError> {
+        let registry = self.registry(repository)?;
+        let what = format!("upload of {digest} to {}", repository.name());
+        let request = Outgoing::patch(OCTETS, from, chunk);
+        let send = async {
+            let asked = self.ask(&registry, repository, Access::Push, &upload.url, &request, &what);
+            let (response, last) = asked.await?;
+            match response.status().as_u16() {
+                202 | 204 => self.place(&registry, response, &last).await,
+                _ => Err(failure(&registry, response, &last, &what).await),
+            }
+        };
+        Self::within(self.settings().upload_deadline, registry.host(), send).await
+    }
+
+    /// End a blob whose bytes were sent in parts.
+    pub(crate) async fn end_chunks(
+        &self,
+        repository: &Reference,
+        digest: &Digest,
+        upload: Upload,
+    ) -> Result<(), RegistryError> {
+        let request = Outgoing::put(OCTETS, Bytes::new());
+        let finish = self.finish(repository, digest, upload, &request);
+        Self::within(self.settings().upload_deadline, repository.domain(), finish).await
+    }
+
+    /// Longest time for which an upload may stand still.
+    pub(crate) fn patience(&self) -> Duration {
+        self.settings().upload_deadline
+    }
+
+    async fn finish(
+        &self,
+        repository: &Reference,
+        digest: &Digest,
+        upload: Upload,
+        request: &Outgoing<'_>,
+    ) -> Result<(), RegistryError> {
+        let registry = self.registry(repository)?;
+        let what = format!("upload of {digest} to {}", repository.name());
+        let mut url = upload.url;
+        url.query_pairs_mut().append_pair("digest", digest.as_str());
+        match self.put(&registry, repository, &url, request, &what).await? {
+            Put::Stored(said) => agree(&registry, digest, said),
+            Put::Unknown(error) => Err(error),
+        }
+    }
+
+    /// Begin an upload: where to put it; `None` if the registry has taken the blob from the other repository.
     async fn begin(
         &self,
         registry: &Registry,
         repository: &Reference,
-    ) -> Result<Url, RegistryError> {
-        let url = registry.url(&format!("v2/{}/blobs/uploads/", repository.path()))?;
+        mount: Option<(&Digest, &Reference)>,
+    ) -> Result<Option<Upload>, RegistryError> {
+        let mut url = registry.url(&format!("v2/{}/blobs/uploads/", repository.path()))?;
+        if let Some((digest, from)) = mount {
+            let mut query = url.query_pairs_mut();
+            query.append_pair("mount", digest.as_str()).append_pair("from", from.path());
+        }
         let what = format!("repository {}", repository.name());
         let request = Outgoing::post();
         let asked = self.ask(registry, repository, Access::Push, &url, &request, &what);
         let (response, last) = asked.await?;
-        if response.status().as_u16() != 202 {
-            return Err(failure(registry, response, &last, &what).await);
+        match response.status().as_u16() {
+            201 if mount.is_some() => Ok(None),
+            202 => self.place(registry, response, &last).await.map(Some),
+            _ => Err(failure(registry, response, &last, &what).await),
         }
+    }
+
+    /// Where the bytes that come next go, as the answer says.
+    async fn place(
+        &self,
+        registry: &Registry,
+        response: Response,
+        last: &Url,
+    ) -> Result<Upload, RegistryError> {
+        let least = response.headers().get("oci-chunk-min-length");
+        let least = least.and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let location = response.headers().get(header::LOCATION);
         let location =
             location.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         // A connection is used again only if its answer was read to the end.
         let _ = limits::read(response, limits::MAX_TOKEN_BYTES).await;
         let refused = |to: &str, fault: String| RegistryError::Redirect {
-            host: authority(&last),
+            host: authority(last),
             to: to.to_owned(),
             fault,
         };
         if location.is_empty() {
             let fault = "it begins an upload and does not say where, in a header Location";
-            return Err(RegistryError::Malformed { url: shown(&last), fault: fault.to_owned() });
+            return Err(RegistryError::Malformed { url: shown(last), fault: fault.to_owned() });
         }
         let place = last.join(&location).map_err(|e| refused(&location, e.to_string()))?;
         if place.origin() != registry.base().origin() {
             self.check_scheme(&place).map_err(|fault| refused(&shown(&place), fault))?;
         }
-        Ok(place)
+        Ok(Upload { url: place, least })
     }
 
     async fn put(
@@ -170,6 +280,15 @@ impl Client {
     }
 }
 
+/// An upload that is under way.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    /// Where what comes next goes.
+    url: Url,
+    /// The fewest bytes of one part, if the registry wants parts and says so (`OCI-Chunk-Min-Length`).
+    pub(crate) least: Option<u64>,
+}
+
 /// What came of bytes that were sent.
 enum Put {
     /// They are there; the digest, if the registry told it.
@@ -188,3 +307,5 @@ fn agree(registry: &Registry, sent: &Digest, said: Option<Digest>) -> Result<(),
         _ => Ok(()),
     }
 }
+
+const OCTETS: &str = "application/octet-stream";
