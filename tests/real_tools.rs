@@ -4,6 +4,7 @@
 mod chart;
 mod combinations;
 mod compare;
+mod copy;
 mod countersign;
 mod keys;
 mod laboratory;
