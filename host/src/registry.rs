@@ -59,7 +59,8 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// Longest time for one operation, with its redirects, tokens and retries.
     pub deadline: Duration,
-    /// Longest time for one upload, with all that belongs to it.
+    /// Longest time for one upload, with all that belongs to it; of a blob that is streamed, for which it may stand
+    /// still.
     pub upload_deadline: Duration,
     /// Pause before the first retry when the server names none; it doubles.
     pub retry_pause: Duration,

@@ -184,6 +184,10 @@ fn what_is_there_is_not_sent_and_what_the_registry_has_elsewhere_is_not_fetched(
     assert_eq!(images.place.registry.blobs("shop/other").len(), 3);
     images.copied("shop/web:1 oci:b", &images.image);
     assert_eq!(gets("web", 0), 3);
+    // Who may not take them from there sends them.
+    images.place.registry.refuse_mounts();
+    images.copied("shop/web:1 shop/third:1", &images.image);
+    assert_eq!(gets("web", 0), 6);
     let before = images.place.registry.asked().len();
     images.copied("oci:b shop/other:2", &images.image);
     let asked = images.asked("other", before);

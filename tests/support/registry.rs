@@ -34,6 +34,7 @@ struct Contents {
     storage: String,
     /// How many uploads it forgets as soon as they are begun.
     forgets: usize,
+    refuses_mounts: bool,
     /// By path of the extension, if it keeps signatures itself: what was put there.
     signatures: Option<BTreeMap<String, Vec<Value>>>,
     /// How many names of signatures it says that it has.
@@ -97,6 +98,11 @@ impl Registry {
     /// Take blobs in parts of at least so many bytes and in no other way. It may say so at once.
     pub(crate) fn want_parts(&self, least: usize, says_so: bool) {
         lock(&self.contents).parts = Some((least, says_so));
+    }
+
+    /// Let nobody take blobs from other repositories.
+    pub(crate) fn refuse_mounts(&self) {
+        lock(&self.contents).refuses_mounts = true;
     }
 
     /// Put a blob there; its digest.
@@ -250,6 +256,9 @@ impl Contents {
     /// Take a blob from another repository, if it is there.
     fn mount(&mut self, repository: &str, request: &Recorded) -> Option<Answer> {
         let (digest, from) = request.query.strip_prefix("mount=")?.split_once("&from=")?;
+        if self.refuses_mounts {
+            return Some(Answer::challenge("Basic realm=\"another repository\""));
+        }
         let digest = digest.replace("%3A", ":");
         let blob = self.blobs.get(&(from.replace("%2F", "/"), digest.clone()))?.clone();
         self.blobs.insert((repository.to_owned(), digest), blob);

@@ -45,7 +45,8 @@ pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// Half of the 60 s that a kubelet gives a slow image service, so that the answer is still of use.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The largest module, 32 MiB, over a line of 1 Mbit/s. Nobody waits for an upload but who asked for it.
+/// The largest module, 32 MiB, over a line of 1 Mbit/s. Nobody waits for an upload but who asked for it. A blob that is
+/// streamed may stand still for as long: registries move large ones to their place before they answer.
 pub(super) const UPLOAD_DEADLINE: Duration = Duration::from_secs(300);
 
 /// Most times that an upload is begun. A registry may forget one that is under way: another replica of it does

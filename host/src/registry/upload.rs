@@ -128,7 +128,14 @@ impl Client {
             if self.has(&registry, repository, digest).await? {
                 return Ok(None);
             }
-            self.begin(&registry, repository, from.map(|from| (digest, from))).await
+            if let Some(from) = from {
+                match self.begin(&registry, repository, Some((digest, from))).await {
+                    // To push here is one thing, and to pull there another.
+                    Err(RegistryError::Unauthorized { .. }) => {}
+                    begun => return begun,
+                }
+            }
+            self.begin(&registry, repository, None).await
         };
         self.within_deadline(registry.host(), begin).await
     }
