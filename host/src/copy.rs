@@ -228,22 +228,22 @@ pub enum CopyError {
         found: u64,
     },
     /// A file cannot be read.
-    #[error("cannot read blob {digest} of {image}: {source}")]
+    #[error("cannot read blob {digest} of {image}: {fault}")]
     Read {
         /// The source.
         image: String,
         /// Which blob.
         digest: Digest,
         /// Why.
-        source: io::Error,
+        fault: io::Error,
     },
     /// A file cannot be written.
-    #[error("cannot write {}: {source}", .path.display())]
+    #[error("cannot write {}: {fault}", .path.display())]
     Write {
         /// File or folder.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        fault: io::Error,
     },
     /// The registry did not give or take something.
     #[error(transparent)]
@@ -278,7 +278,7 @@ impl CopyError {
 
     fn write(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        |source| Self::Write { path, source }
+        |fault| Self::Write { path, fault }
     }
 }
 

@@ -234,10 +234,7 @@ fn a_registry_that_is_gone_and_a_disk_that_is_full_leave_nothing() {
 
     // A file system of our own, smaller than the image.
     let large = folder.join("large");
-    lab::image::Image::new(&"x".repeat(300_000))
-        .expect("an image")
-        .write_dir(&large, &[])
-        .expect("written");
+    Image::new(&"x".repeat(300_000)).expect("an image").write_dir(&large, &[]).expect("written");
     std::fs::create_dir(folder.join("small")).expect("a folder");
     let script = "mount -t tmpfs -o size=128k none small && \
         for to in dir:small/a oci:small/b oci-archive:small/c.tar; do \

@@ -82,10 +82,10 @@ impl Blob {
                 let left = self.expected.size - self.read;
                 let wanted = left.min(FILE_CHUNK as u64) as usize;
                 let mut buffer = vec![0; wanted];
-                let read = file.read(&mut buffer).await.map_err(|source| CopyError::Read {
+                let read = file.read(&mut buffer).await.map_err(|fault| CopyError::Read {
                     image: self.image.clone(),
                     digest: self.expected.digest.clone(),
-                    source,
+                    fault,
                 })?;
                 buffer.truncate(read);
                 Ok(Some(Bytes::from(buffer)).filter(|bytes| !bytes.is_empty()))
