@@ -195,7 +195,9 @@ impl ImageName {
         let (file, size) = match self {
             Self::Docker { reference } => {
                 let download = client.download(reference, &digest).await;
-                return download.map(Opened::Download).map_err(|e| self.registry(e));
+                return download
+                    .map(|d| Opened::Download(Box::new(d)))
+                    .map_err(|e| self.registry(e));
             }
             Self::Directory { path } => {
                 let path = path.join(file_stem(&digest));
@@ -407,7 +409,7 @@ impl fmt::Display for LayoutChoice {
 #[derive(Debug)]
 pub(crate) enum Opened {
     /// From a registry.
-    Download(Download),
+    Download(Box<Download>),
     /// From where the file stands, so many bytes.
     File(std::fs::File, u64),
 }

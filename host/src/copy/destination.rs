@@ -18,7 +18,7 @@ use crate::registry::{Client, RegistryError, Upload};
 pub(super) enum Destination {
     Directory(Directory),
     Layout(Layout),
-    Registry { reference: Reference, store: Option<Store> },
+    Registry { reference: Reference, store: Option<Box<Store>> },
 }
 
 impl Destination {
@@ -39,7 +39,7 @@ impl Destination {
                     return Err(CopyError::OtherDigest { image, found });
                 }
                 let store = match with_signatures {
-                    true => Some(Store::of(client, options.registries, reference).await?),
+                    true => Some(Box::new(Store::of(client, options.registries, reference).await?)),
                     false => None,
                 };
                 Ok(Self::Registry { reference: reference.clone(), store })
