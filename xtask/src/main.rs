@@ -55,13 +55,14 @@ fn dispatch(words: &[&str]) -> Result<()> {
             ci::run()
         }
         "bench" => {
-            let chosen = flag(options, &["webhook", "rules", "--smoke", "--strict"])?;
-            let subject = match chosen[..2] {
-                [true, false] => bench::Subject::Webhook,
-                [false, true] => bench::Subject::Rules,
+            let chosen = flag(options, &["webhook", "rules", "copy", "--smoke", "--strict"])?;
+            let subject = match chosen[..3] {
+                [true, false, false] => bench::Subject::Webhook,
+                [false, true, false] => bench::Subject::Rules,
+                [false, false, true] => bench::Subject::Copy,
                 _ => bench::Subject::Everything,
             };
-            bench::run(subject, chosen[2], chosen[3])
+            bench::run(subject, chosen[3], chosen[4])
         }
         "dist" => {
             flag(options, &[])?;
@@ -103,9 +104,11 @@ Usage: cargo xtask COMMAND
   setup [--compiler]        install the compiler for the engine component, and the tools that tests run
   demo                      set up the compiler, then run `countersign demo`
   test [--fast]             set up, then run every test; --fast leaves out those against real tools
-  bench [webhook|rules]     measure against the peers and against the targets, or the server alone, or rules
-                            in it, which `rules` has to build first; writes target/bench/bench.json,
-                            benches/RESULTS.md and benches/RULES.md
+  bench [webhook|rules|copy]
+                            measure against the peers and against the targets: the server alone, rules in it
+                            (which `rules` has to build first), copying and signing, or, without a name, all and
+                            single evaluations; writes target/bench/bench.json, and RESULTS.md, RULES.md and
+                            COPY.md in benches/
         [--strict]          ... and fail if a target is missed
         [--smoke]           ... with few rounds of the development build, to see that it works
   rules                     build and test the rules in policies/; the modules are in target/rules

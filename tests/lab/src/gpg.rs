@@ -92,6 +92,11 @@ impl Home {
         Ok(run(self.gpg().args(["--export", &key.fingerprint]))?.stdout)
     }
 
+    /// The secret key, binary and not protected.
+    pub fn export_secret(&self, key: &Key) -> Result<Vec<u8>> {
+        Ok(run(self.gpg().args(["--export-secret-keys", &key.fingerprint]))?.stdout)
+    }
+
     /// The public key, ASCII-armoured.
     pub fn export_armoured(&self, key: &Key) -> Result<Vec<u8>> {
         Ok(run(self.gpg().args(["--armor", "--export", &key.fingerprint]))?.stdout)

@@ -124,7 +124,8 @@ fn message(stderr: &str) -> String {
 }
 
 /// Every manifest byte for byte, to or from a plain-HTTP registry.
-const AS_IT_IS: [&str; 5] =
+/// Options with which `skopeo copy` changes nothing, from and to plain-HTTP registries.
+pub const AS_IT_IS: [&str; 5] =
     ["--quiet", "--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false"];
 
 const REJECTED: &str = "Source image rejected: ";

@@ -156,13 +156,13 @@ fn interleaved(commands: [&dyn Fn() -> Result<Command>; 2], rounds: usize) -> Re
     Ok(times.map(median))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The most memory that a command has resident at once, as GNU time reports it.
-fn peak_mebibytes(command: &Command) -> Result<f64> {
+pub(super) fn peak_mebibytes(command: &Command) -> Result<f64> {
     let mut time = Command::new("/usr/bin/time");
     time.args(["--quiet", "--format", "%M"]).arg(command.get_program()).args(command.get_args());
     let output = lab::run(&mut time)?;

@@ -52,37 +52,6 @@ fn measure_all(binary: &Path, extent: Extent) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Write the figures where people look them up, with the machine and the command.
-pub(super) fn write(title: &str, command: &str, file: &str, rows: &[Row]) -> Result<PathBuf> {
-    let mut text = format!(
-        "# {title}\n\n\
-         Written by `{command}` on {}: the server alone on one processor; wrk, Debian's\n\
-         docker-registry and the lookaside on the other; HTTPS with connections kept alive, reviews of 5 KB.\n\
-         The figures of Kubewarden 1.36 were recorded the same way on such a machine.\n\n\
-         | measured | countersign | against | at most | |\n|---|---|---|---|---|\n",
-        super::processor().unwrap_or_else(|| "an unknown processor".to_owned())
-    );
-    for row in rows {
-        let other = row.other.map(|(name, value)| format!("{name}: {value:.2} {}", row.unit));
-        let limit = row.limit.map(|limit| match row.compared {
-            true => format!("{limit:.2} times that"),
-            false => format!("{limit:.2} {}", row.unit),
-        });
-        text += &format!(
-            "| {} | {:.2} {} | {} | {} | {} |\n",
-            row.what,
-            row.ours,
-            row.unit,
-            other.unwrap_or_default().trim_end(),
-            limit.unwrap_or_default().trim_end(),
-            if row.is_met() { "met" } else { "missed" },
-        );
-    }
-    let path = crate::command::root().join("benches").join(file);
-    lab::write(&path, text)?;
-    Ok(path)
-}
-
 /// How much is done.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
