@@ -28,6 +28,7 @@ mod precompile;
 mod rule;
 mod serve;
 mod sign;
+mod signer;
 mod snapshot;
 mod verify;
 mod webhook_config;
@@ -84,6 +85,13 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         exit.status().into()
     }
+}
+
+/// An error with its causes, each once: some messages have that of their cause in them.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |message, cause| {
+        if message.contains(&cause) { message } else { format!("{message}: {cause}") }
+    })
 }
 
 /// Say on standard error why a command did not do what it was asked for.

@@ -17,11 +17,13 @@ mod extension;
 mod location;
 mod lookaside;
 mod registries_d;
+mod server;
 mod staging;
 mod store;
 
 pub use location::{InvalidLocation, Location};
 pub use registries_d::{Access, Directories, RegistriesD, RegistriesDError, Section};
+pub use server::{StagingServer, StagingServerError};
 pub use staging::{Staging, StagingError};
 pub use store::{Place, Store, StoreError};
 

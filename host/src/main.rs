@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     match cli::run(std::env::args_os()) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            cli::complain(&format!("{error:#}"));
+            cli::complain(&cli::message(&error));
             cli::Exit::Error.into()
         }
     }

@@ -23,8 +23,8 @@ mod referrers;
 mod throttle;
 mod upload;
 
-pub use client::{Client, Manifest};
-pub(crate) use client::{Download, shown};
+pub use client::{Client, InvalidToken, Manifest};
+pub(crate) use client::{Download, Stored, shown};
 pub use credentials::CredentialsError;
 pub(crate) use credentials::effective_user;
 pub use keyring::{DockerConfig, Keyring};
@@ -199,6 +199,14 @@ pub enum RegistryError {
         /// Where to.
         to: String,
         /// Why it is not followed.
+        fault: String,
+    },
+    /// Nothing is sent without TLS, unless the user wants it.
+    #[error("nothing is sent to {url}: {fault}")]
+    Scheme {
+        /// Where to.
+        url: String,
+        /// What is wrong.
         fault: String,
     },
     /// It wants to have again, or somewhere else, what was streamed to it.

@@ -4,9 +4,11 @@
 //! A signature is what `gpg --sign` makes of the payload: an OpenPGP message of one-pass signature,
 //! literal data and signature. [`Engine`](crate::engine::Engine) is who judges it.
 
+mod gpg;
+mod keyring;
+
 use std::fmt;
 use std::io::Write;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use guest_policy::digest::Digest;
@@ -23,13 +25,20 @@ use sequoia_openpgp::serialize::SerializeInto;
 use sequoia_openpgp::serialize::stream::{LiteralWriter, Message, Signer};
 use sequoia_openpgp::types::{DataFormat, HashAlgorithm, KeyFlags, RevocationStatus};
 
-use crate::image::{FileFault, read_limited};
+pub use self::keyring::{Chosen, InvalidKeyName, KeyName, Keyring, KeyringError};
 
-/// A key that signs, with its secret, in memory. It shows its fingerprint alone.
+/// A key that signs. It shows its fingerprint alone.
 pub struct SigningKey {
     cert: Cert,
-    /// The primary key or the subkey that signs, its secret not protected.
-    signer: Key<SecretParts, UnspecifiedRole>,
+    secret: Secret,
+}
+
+/// Who has the secret.
+enum Secret {
+    /// The agent of gpg.
+    Gpg(gpg::Agent),
+    /// This process: the primary key or the subkey that signs, its secret not protected.
+    Here(Key<SecretParts, UnspecifiedRole>),
 }
 
 impl SigningKey {
@@ -52,19 +61,7 @@ impl SigningKey {
             .map_err(SignError::Key)?;
         let signer = cert.primary_key().key().clone().parts_into_secret();
         let signer = signer.map_err(SignError::Key)?.role_into_unspecified();
-        Ok(Self { cert, signer })
-    }
-
-    /// As [`SigningKey::read`], of a file; the first line of another one is the passphrase.
-    ///
-    /// # Errors
-    ///
-    /// As there, or a file cannot be read.
-    pub fn open(file: &Path, passphrase: Option<&Path>, now: u64) -> Result<Self, SignError> {
-        let read = |file| read_limited(file, MAX_SECRET_BYTES).map_err(SignError::File);
-        let passphrase = passphrase.map(read).transpose()?;
-        let line = passphrase.as_deref().and_then(|text| text.split(|b| *b == b'\n').next());
-        Self::read(&read(file)?, line, now)
+        Ok(Self { cert, secret: Secret::Here(signer) })
     }
 
     /// Read a secret key as `gpg --export-secret-keys` writes it, armoured or binary. If several of its keys may
@@ -86,16 +83,24 @@ impl SigningKey {
             return Err(unusable(fault));
         }
         let signer = signer(&cert, at(now))?;
+        Self::open(cert, signer, passphrase.map(Password::from).as_ref())
+    }
+
+    fn open(
+        cert: Cert,
+        signer: Key<SecretParts, UnspecifiedRole>,
+        passphrase: Option<&Password>,
+    ) -> Result<Self, SignError> {
         let signer = match (signer.has_unencrypted_secret(), passphrase) {
             (true, _) => signer,
             (false, None) => {
-                return Err(unusable("it is protected: name a file with its passphrase"));
+                return Err(unusable("it is protected, and there is no passphrase for it"));
             }
             (false, Some(passphrase)) => signer
-                .decrypt_secret(&Password::from(passphrase))
+                .decrypt_secret(passphrase)
                 .map_err(|e| unusable(format!("the passphrase does not open it: {e:#}")))?,
         };
-        Ok(Self { cert, signer })
+        Ok(Self { cert, secret: Secret::Here(signer) })
     }
 
     /// Of the primary key, in upper-case hexadecimal.
@@ -118,22 +123,30 @@ impl SigningKey {
     ///
     /// The key cannot sign.
     pub fn sign(&self, payload: &[u8], now: u64) -> Result<Vec<u8>, SignError> {
-        let mut signed = Vec::new();
-        self.write_signed(&mut signed, payload, now).map_err(SignError::Sign)?;
-        Ok(signed)
+        match &self.secret {
+            // It has a clock of its own.
+            Secret::Gpg(agent) => agent.sign(payload),
+            Secret::Here(key) => signed(key, payload, at(now)).map_err(SignError::Sign),
+        }
     }
+}
 
-    fn write_signed(&self, to: &mut Vec<u8>, payload: &[u8], now: u64) -> openpgp::Result<()> {
-        let key = self.signer.clone().into_keypair()?;
-        let message = Message::new(to);
-        let message = Signer::new(message, key)?
-            .hash_algo(HashAlgorithm::SHA512)?
-            .creation_time(at(now))
-            .build()?;
-        let mut message = LiteralWriter::new(message).format(DataFormat::Binary).build()?;
-        message.write_all(payload)?;
-        message.finalize()
-    }
+/// The message that `key` makes of `payload`.
+fn signed(
+    key: &Key<SecretParts, UnspecifiedRole>,
+    payload: &[u8],
+    time: SystemTime,
+) -> openpgp::Result<Vec<u8>> {
+    let mut signed = Vec::new();
+    let message = Message::new(&mut signed);
+    let message = Signer::new(message, key.clone().into_keypair()?)?
+        .hash_algo(HashAlgorithm::SHA512)?
+        .creation_time(time)
+        .build()?;
+    let mut message = LiteralWriter::new(message).format(DataFormat::Binary).build()?;
+    message.write_all(payload)?;
+    message.finalize()?;
+    Ok(signed)
 }
 
 impl fmt::Debug for SigningKey {
@@ -162,9 +175,9 @@ pub fn payload(digest: &Digest, reference: &Reference, now: u64) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignError {
-    /// A file with a secret cannot be read.
-    #[error("cannot read the signing key: {0}")]
-    File(FileFault),
+    /// gpg does not sign.
+    #[error("gpg does not sign: {0}")]
+    Gpg(String),
     /// There is no key.
     #[error("cannot make a signing key: {0}")]
     Key(anyhow::Error),
@@ -176,14 +189,10 @@ pub enum SignError {
     Unusable(String),
 }
 
-/// The key of a certificate that signs.
+/// The key of a certificate that signs, with its secret.
 fn signer(cert: &Cert, now: SystemTime) -> Result<Key<SecretParts, UnspecifiedRole>, SignError> {
+    check(cert, now)?;
     let policy = StandardPolicy::at(now);
-    let valid = cert.with_policy(&policy, now).map_err(|e| unusable(format!("{e:#}")))?;
-    valid.alive().map_err(|e| unusable(format!("{e:#}")))?;
-    if let RevocationStatus::Revoked(_) = valid.revocation_status() {
-        return Err(unusable("it is revoked"));
-    }
     let readable = |key: &Key<SecretParts, UnspecifiedRole>| match key.secret() {
         SecretKeyMaterial::Unencrypted(_) => true,
         // What lies on a smart card is not here.
@@ -203,6 +212,17 @@ fn signer(cert: &Cert, now: SystemTime) -> Result<Key<SecretParts, UnspecifiedRo
         .ok_or_else(|| unusable("none of its keys may sign now, with a secret that is in the file"))
 }
 
+/// That a certificate is good.
+fn check(cert: &Cert, now: SystemTime) -> Result<(), SignError> {
+    let policy = StandardPolicy::at(now);
+    let valid = cert.with_policy(&policy, now).map_err(|e| unusable(format!("{e:#}")))?;
+    valid.alive().map_err(|e| unusable(format!("{e:#}")))?;
+    match valid.revocation_status() {
+        RevocationStatus::Revoked(_) => Err(unusable("it is revoked")),
+        _ => Ok(()),
+    }
+}
+
 fn unusable(fault: impl Into<String>) -> SignError {
     SignError::Unusable(fault.into())
 }
@@ -210,9 +230,6 @@ fn unusable(fault: impl Into<String>) -> SignError {
 fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
-
-/// Largest file with a secret key or a passphrase: hundreds of times what gpg writes.
-const MAX_SECRET_BYTES: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -295,7 +312,8 @@ mod tests {
         let (cert, content) = secret(CertBuilder::add_signing_subkey, None);
         let subkey = cert.keys().subkeys().next().expect("a subkey").key().fingerprint();
         let key = SigningKey::read(&content, None, NOW).expect("a key");
-        assert_eq!(key.signer.fingerprint(), subkey);
+        let Secret::Here(signer) = &key.secret else { unreachable!("it is in the file") };
+        assert_eq!(signer.fingerprint(), subkey);
         assert_eq!(key.fingerprint(), cert.fingerprint().to_hex());
     }
 

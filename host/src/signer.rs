@@ -133,6 +133,9 @@ impl<'a> Signer<'a> {
                     Err(e) => format!("remove it: {place}: {e}"),
                 },
                 Place::Registry(_) => "the registry keeps it, and it counts for nothing".to_owned(),
+                Place::Server(url) => format!(
+                    "the server keeps it, {url}, and verifiers who look at lookaside of registries.d do not find it"
+                ),
             };
             return Err(SignerError::Rejected { fault, fate });
         }

@@ -316,7 +316,7 @@ fn a_key_that_cannot_sign_keeps_everything_as_it_was() {
     images.place.user.write("passphrase", "another\n");
     for (options, words) in [
         ("--sign-by none.key", "none.key"),
-        ("--sign-by protected.key", "protected"),
+        ("--sign-by protected.key", "no terminal to ask for the passphrase"),
         ("--sign-by protected.key --passphrase-file passphrase", "passphrase does not open it"),
         ("--passphrase-file passphrase", "--sign-by"),
     ] {

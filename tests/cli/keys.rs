@@ -32,8 +32,20 @@ fn now() -> u64 {
 }
 
 fn open(user: &User, key: &str, passphrase: Option<&str>) -> Result<SigningKey, SignError> {
-    let passphrase = passphrase.map(|name| user.path(name));
-    SigningKey::open(&user.path(key), passphrase.as_deref(), now())
+    open_at(user, key, passphrase, now())
+}
+
+/// The first line of the file `passphrase` opens it.
+fn open_at(
+    user: &User,
+    key: &str,
+    passphrase: Option<&str>,
+    at: u64,
+) -> Result<SigningKey, SignError> {
+    let read = |name: &str| fs::read(user.path(name)).expect("a file");
+    let passphrase = passphrase.map(read);
+    let line = passphrase.as_deref().and_then(|text| text.split(|byte| *byte == b'\n').next());
+    SigningKey::read(&read(key), line, at)
 }
 
 fn mode(user: &User, name: &str) -> u32 {
@@ -58,11 +70,7 @@ fn a_new_key_signs_and_a_policy_takes_it() {
         let fault = open(&user, "secret.asc", passphrase).expect_err(words).to_string();
         assert!(fault.contains(words), "{fault}");
     }
-    let late = SigningKey::open(
-        &user.path("secret.asc"),
-        Some(&user.path("passphrase")),
-        now() + 31 * 86_400,
-    );
+    let late = open_at(&user, "secret.asc", Some("passphrase"), now() + 31 * 86_400);
     let late = late.expect_err("expired").to_string();
     assert!(late.to_lowercase().contains("expired"), "{late}");
 

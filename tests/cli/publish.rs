@@ -249,8 +249,8 @@ fn a_key_that_cannot_sign_leaves_everything_as_it_was() {
     for (options, words) in [
         ("--sign-by none.key", "none.key"),
         ("--sign-by rules.gpg", "public key"),
-        ("--sign-by rules.key", "protected"),
-        ("--sign-by rules.key --passphrase-file none", "cannot read the signing key: none"),
+        ("--sign-by rules.key", "no terminal to ask for the passphrase"),
+        ("--sign-by rules.key --passphrase-file none", "cannot read the passphrase of none"),
         ("--sign-by rules.key --passphrase-file passphrase", "passphrase does not open it"),
         ("--sign-by golden.wasm", "not an OpenPGP key"),
     ] {

@@ -1,5 +1,8 @@
 //! `countersign sign`.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
 use countersign::digest::Digest;
 use sequoia_openpgp::Profile;
 use sequoia_openpgp::cert::CertBuilder;
@@ -8,7 +11,7 @@ use sequoia_openpgp::serialize::SerializeInto as _;
 use super::*;
 use crate::support;
 use crate::support::registry::Registry;
-use crate::support::server::Answer;
+use crate::support::server::{Answer, Recorded, Server};
 
 /// Someone with a key, and an image in a registry.
 pub(super) struct Signatory {
@@ -245,6 +248,242 @@ fn a_signature_that_is_not_found_again_is_an_error() {
 }
 
 #[test]
+fn a_mounted_secret_signs_and_results_go_into_files() {
+    use std::os::unix::fs::symlink;
+    let signatory = Signatory::new();
+    let [digest, _] = fill(&signatory.registry);
+    let user = &signatory.user;
+    // As the kubelet mounts it: links into a folder of one version.
+    for name in ["build", "release"] {
+        key_files(user, name, Some("s3cret"));
+        fs::create_dir_all(user.path("mounted/..data")).expect("a folder");
+        fs::rename(
+            user.path(&format!("{name}.key")),
+            user.path(&format!("mounted/..data/{name}.asc")),
+        )
+        .expect("moved");
+        symlink(format!("..data/{name}.asc"), user.path(&format!("mounted/{name}.asc")))
+            .expect("a link");
+    }
+    user.write("mounted/..data/passphrase", "s3cret");
+    symlink("..data/passphrase", user.path("mounted/passphrase")).expect("a link");
+    let image = signatory.name("web:1");
+    let sign =
+        format!("sign --registries-d registries.d --digest-file digest --url-file url {image}");
+    let several = signatory.run(&format!("{sign} --keyring mounted --sign-by="));
+    several.assert_error(&["several keys of mounted", "build@example.com", "release@example.com"]);
+    assert!(!user.path("digest").exists());
+    let ended = signatory.run(&format!("{sign} --keyring mounted --sign-by release@example.com"));
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert_eq!(signatory.verify("release", &image).status, Some(0));
+    assert_eq!(fs::read_to_string(user.path("digest")).expect("a file"), digest);
+    assert_eq!(fs::read_to_string(user.path("url")).expect("a file"), image);
+    // One key in a folder has no need of a name.
+    fs::remove_file(user.path("mounted/build.asc")).expect("removed");
+    for words in
+        ["--sign-by mounted", "--keyring mounted", "--keyring= --sign-by mounted/release.asc"]
+    {
+        let ended = signatory.run(&format!("{sign} {words}"));
+        let known = words.contains("asc");
+        assert_eq!(ended.status, Some(if known { 2 } else { 0 }), "{words}: {ended:?}");
+        assert!(!ended.stderr.contains("s3cret"));
+        // The passphrase is of the folder.
+        assert!(ended.stderr.contains(if known {
+            "no terminal"
+        } else {
+            "there was a signature already"
+        }));
+    }
+    signatory
+        .run(&format!("{sign} --keyring= --sign-by="))
+        .assert_error(&["there is no key", "--sign-by"]);
+}
+
+/// A lookaside server, which has signatures in memory.
+struct Lookaside {
+    server: Server,
+    kept: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+}
+
+impl Lookaside {
+    /// What is written below `/staging` is read below `/signatures`. The only writer has [`TOKEN`]. An older server
+    /// knows PUT alone.
+    fn start(older: bool) -> Self {
+        let (server, kept) = (Server::start(), Arc::default());
+        let shared: Arc<Mutex<BTreeMap<String, Vec<u8>>>> = Arc::clone(&kept);
+        server.otherwise(move |request| {
+            let mut kept = shared.lock().expect("no panic");
+            let path = request.path.replacen("/staging/", "/signatures/", 1);
+            if request.method == "GET" {
+                return kept
+                    .get(&path)
+                    .map_or_else(|| Answer::status(404), |content| Answer::ok(content.clone()));
+            }
+            let written = request.path.starts_with("/staging/");
+            let token = request.headers.get("authorization").and_then(|value| value.to_str().ok());
+            if !written || token != Some(&format!("Bearer {TOKEN}")) {
+                return Answer::status(401);
+            }
+            let path = match (request.method.as_str(), path.ends_with('/')) {
+                ("PUT", false) => path,
+                ("POST", true) if !older => {
+                    let number =
+                        (1..).find(|n| !kept.contains_key(&format!("{path}signature-{n}")));
+                    format!("{path}signature-{}", number.expect("a number"))
+                }
+                _ => return Answer::status(405),
+            };
+            if kept.contains_key(&path) && request.headers.contains_key("if-none-match") {
+                return Answer::status(412);
+            }
+            kept.insert(path.clone(), request.content.to_vec());
+            Answer::status(201).header("location", &path)
+        });
+        Self { server, kept }
+    }
+
+    /// What registries.d says, for images of any registry.
+    fn registries(&self, user: &User) {
+        let host = self.server.host();
+        let registries = format!(
+            "default-docker:\n  lookaside: http://{host}/signatures/r=5000\n  lookaside-staging: \
+             http://{host}/staging/r=5000\n"
+        );
+        user.write("registries.d/a.yaml", registries);
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.kept.lock().expect("no panic").keys().cloned().collect()
+    }
+}
+
+const TOKEN: &str = "t0ken.of-a_service~account";
+
+#[test]
+fn a_lookaside_server_gets_signatures_and_is_asked_as_verifiers_ask_it() {
+    for older in [false, true] {
+        let signatory = Signatory::new();
+        let [digest, _] = fill(&signatory.registry);
+        let lookaside = Lookaside::start(older);
+        let user = &signatory.user;
+        lookaside.registries(user);
+        user.write("token", format!("{TOKEN}\n"));
+        key_files(user, "other", None);
+        let image = signatory.name("web:1");
+        let host = lookaside.server.host();
+        let sign = |key: &str| {
+            let words = format!(
+                "sign --sign-by {key} --registries-d registries.d --plain-http {host} {image}"
+            );
+            signatory.run(&format!("{words} --token-file token"))
+        };
+        let ended = sign("signing.key");
+        assert_eq!(ended.status, Some(0), "{ended:?}");
+        let folder = format!("/signatures/r=5000/shop/web@{}", digest.replace(':', "="));
+        assert!(ended.stderr.contains(&format!("http://{host}{folder}/signature-1")), "{ended:?}");
+        assert!(!ended.stderr.contains(TOKEN), "{ended:?}");
+        assert!(sign("signing.key").stderr.contains("there was a signature already"));
+        assert_eq!(sign("other.key").status, Some(0));
+        assert_eq!(lookaside.names(), [1, 2].map(|number| format!("{folder}/signature-{number}")));
+        for key in ["signing", "other"] {
+            assert_eq!(signatory.verify(key, &image).status, Some(0), "{key}");
+        }
+        // The registry, and who only reads, see no token.
+        let seen = |request: &Recorded| request.headers.contains_key("authorization");
+        assert!(!signatory.registry.server.requests().iter().any(seen));
+        let read =
+            lookaside.server.requests().into_iter().filter(|request| request.method == "GET");
+        assert!(!read.collect::<Vec<_>>().iter().any(seen));
+    }
+}
+
+#[test]
+fn two_who_sign_at_once_do_not_replace_each_other_s_signatures() {
+    let signatory = Signatory::new();
+    let [digest, _] = fill(&signatory.registry);
+    let lookaside = Lookaside::start(true);
+    lookaside.registries(&signatory.user);
+    signatory.user.write("token", TOKEN);
+    // Between the question and the answer somebody else was faster.
+    let path = format!("/signatures/r=5000/shop/web@{}/signature-1", digest.replace(':', "="));
+    let content = b"\x90somebody else's".to_vec();
+    let kept = Arc::clone(&lookaside.kept);
+    let (hidden, mut asked) = (path.clone(), 0);
+    lookaside.server.on(path.clone(), move |_| {
+        asked += 1;
+        let mut kept = kept.lock().expect("no panic");
+        kept.entry(hidden.clone()).or_insert_with(|| content.clone());
+        if asked <= 2 { Answer::status(404) } else { Answer::ok(kept[&hidden].clone()) }
+    });
+    let host = lookaside.server.host();
+    let ended = signatory.run(&format!(
+        "sign --sign-by signing.key --registries-d registries.d --plain-http {host} --token-file token {}",
+        signatory.name("web:1")
+    ));
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("signature-2"), "{ended:?}");
+    assert_eq!(lookaside.kept.lock().expect("no panic")[&path], b"\x90somebody else's");
+}
+
+#[test]
+fn a_lookaside_server_that_refuses_is_an_error_that_says_what_to_do() {
+    let signatory = Signatory::new();
+    fill(&signatory.registry);
+    let lookaside = Lookaside::start(false);
+    lookaside.registries(&signatory.user);
+    let user = &signatory.user;
+    user.write("token", TOKEN);
+    user.write("other", "s3cret-token");
+    user.write("broken", "two words");
+    let host = lookaside.server.host();
+    let image = signatory.name("web:1");
+    let sign = |words: &str| {
+        signatory
+            .run(&format!("sign --sign-by signing.key --registries-d registries.d {words} {image}"))
+    };
+    let plain = format!("--plain-http {host}");
+    for (words, faults) in [
+        (
+            plain.clone(),
+            ["refuses the signature with status 401", "name a file with a token: --token-file"],
+        ),
+        (format!("{plain} --token-file other"), ["status 401", "may not write there"]),
+        (
+            format!("{plain} --token-file broken"),
+            ["cannot use the token of broken", "no bearer token"],
+        ),
+        (format!("{plain} --token-file none"), ["cannot use the token of none", ""]),
+        // Whoever is on the way could take the token.
+        ("--token-file token".to_owned(), ["nothing is sent to http://", "--plain-http"]),
+    ] {
+        let ended = sign(&words);
+        ended.assert_error(&faults);
+        assert!(!ended.stderr.contains("s3cret"), "{ended:?}");
+        assert_eq!(lookaside.names(), [] as [&str; 0]);
+    }
+    // It takes what it does not show.
+    lookaside.server.otherwise(|request| match request.method.as_str() {
+        "GET" => Answer::status(404),
+        _ => Answer::status(201),
+    });
+    sign(&plain).assert_error(&[
+        "the signature that was made is not accepted",
+        "lookaside of registries.d",
+    ]);
+    for (answer, words) in [
+        (Answer::status(507), "status 507"),
+        (Answer::error(422, "SIGNATURE_INVALID", "not by a known key"), "not by a known key"),
+        (Answer::status(405), "status 405"),
+    ] {
+        lookaside.server.otherwise(move |request| match request.method.as_str() {
+            "GET" => Answer::status(404),
+            _ => answer.clone(),
+        });
+        sign(&plain).assert_error(&[words, &host]);
+    }
+}
+
+#[test]
 fn of_an_index_all_instances_are_signed_if_that_is_asked_for() {
     let signatory = Signatory::new();
     let [image, index] = fill(&signatory.registry);
@@ -285,9 +524,11 @@ fn a_key_that_cannot_sign_asks_nobody() {
     for (options, words) in [
         ("--sign-by none.key", "none.key"),
         ("--sign-by signing.gpg", "public key"),
-        ("--sign-by protected.key", "protected"),
+        ("--sign-by protected.key", "no terminal to ask for the passphrase"),
         ("--sign-by protected.key --passphrase-file passphrase", "passphrase does not open it"),
         ("--sign-by expired.key", "xpired"),
+        ("--sign-by signing", "\"signing\" names no key"),
+        ("--passphrase-file passphrase", "no key that it is for: --sign-by"),
     ] {
         let ended = signatory.run(&format!("sign {options} {image}"));
         ended.assert_error(&[words]);

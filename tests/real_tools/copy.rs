@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use lab::gpg::Home;
 use lab::image::{Image, Index};
 use lab::registry::Registry;
 use lab::skopeo::{self, Answer};
@@ -82,6 +83,76 @@ fn skopeo_accepts_what_we_sign() {
             assert_eq!(verdict(&laboratory, &place, &[&image]), Answer::Allow, "{kind:?}");
         }
     }
+}
+
+#[test]
+fn the_agent_of_gpg_signs_without_giving_its_key_away() {
+    let Some(laboratory) = laboratory() else { return };
+    let folder = folder(&laboratory, "agent");
+    let gpg = Home::new(&laboratory.path("agent")).expect("a gpg home");
+    let user = "Agent <agent@example.com>";
+    let mut protected = gpg.gpg();
+    protected.args(["--passphrase", "s3cret", "--quick-generate-key", user, "ed25519", "sign"]);
+    lab::run(&mut protected).expect("gpg makes a key");
+    let open = gpg.generate("open@example.com", "rsa2048", None, "never").expect("a key");
+    std::fs::write(folder.join("passphrase"), "s3cret\nmore\n").expect("a file");
+    std::fs::write(folder.join("wrong"), "wrong\n").expect("a file");
+    let image = |name: &str| format!("docker://{}/agent/{name}:1", laboratory.host());
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command.env("GNUPGHOME", gpg.folder()).env("XDG_CACHE_HOME", laboratory.path("cache"));
+        command.args(words).args(["--plain-http", laboratory.host()]).current_dir(&folder);
+        lab::attempt(&mut command).expect("the binary under test starts")
+    };
+    for (number, (name, more)) in [
+        ("open@example.com", &[][..]),
+        (&open.fingerprint, &[]),
+        ("<agent@example.com>", &["--passphrase-file", "passphrase"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let address = if number == 2 { "agent@example.com" } else { "open@example.com" };
+        let public = lab::run(gpg.gpg().args(["--export", address])).expect("gpg exports").stdout;
+        let path = folder.join(format!("{number}.gpg"));
+        std::fs::write(&path, public).expect("a file");
+        let requirement = json!({"type": "signedBy", "keyType": "GPGKeys", "keyPath": path});
+        let place =
+            laboratory.place(&format!("agent-{number}"), &json!({"default": [requirement]}));
+        place.look_into_folder(laboratory.host());
+        let copied = image(&number.to_string());
+        let sign = ["--sign-by", name, "--registries-d", text(&place.registries_d)];
+        let source = laboratory.image_dir();
+        let words = [&["copy", &source, &copied], &sign[..], more].concat();
+        assert_eq!(done(&run(&words)), laboratory.image.digest);
+        assert_eq!(ask_skopeo(&place, &copied), Answer::Allow, "{name}");
+    }
+    let copied = image("0");
+    for (name, more, words) in [
+        ("nobody@example.com", &[][..], "no key of gpg is nobody@example.com"),
+        ("release", &[], "\"release\" names no key"),
+        // What the agent remembers is not what it was asked for.
+        ("agent@example.com", &["--passphrase-file", "wrong"], "gpg does not sign"),
+    ] {
+        lab::run(
+            Command::new("gpgconf").env("GNUPGHOME", gpg.folder()).args(["--reload", "gpg-agent"]),
+        )
+        .expect("the agent forgets");
+        let place = laboratory.place("agent-none", &json!({"default": [{"type": "reject"}]}));
+        place.look_into_folder(laboratory.host());
+        let sign =
+            ["sign", &copied, "--sign-by", name, "--registries-d", text(&place.registries_d)];
+        let output = run(&[&sign[..], more].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(words), "{stderr}");
+    }
+    // The same address twice.
+    gpg.generate("Second <open@example.com>", "ed25519", None, "never").expect("a key");
+    let output = run(&["sign", &copied, "--sign-by", "open@example.com"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("several keys of gpg are open@example.com"), "{stderr}");
+    assert!(stderr.contains(&open.fingerprint) && stderr.contains("Second <open@"), "{stderr}");
 }
 
 #[test]

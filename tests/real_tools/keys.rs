@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use countersign::sign::SigningKey;
+use countersign::sign::{SignError, SigningKey};
 use lab::gpg::Home;
 use serde_json::{Value, json};
 
@@ -59,9 +59,13 @@ impl Desk {
     }
 
     fn open(&self, key: &str, passphrase: bool) -> SigningKey {
-        let file = self.path("passphrase");
-        SigningKey::open(&self.path(key), passphrase.then_some(file.as_path()), now())
-            .expect("a key that signs")
+        let passphrase = passphrase.then_some(PASSPHRASE);
+        self.read(key, passphrase, now()).expect("a key that signs")
+    }
+
+    fn read(&self, key: &str, passphrase: Option<&str>, at: u64) -> Result<SigningKey, SignError> {
+        let content = std::fs::read(self.path(key)).expect("a file");
+        SigningKey::read(&content, passphrase.map(str::as_bytes), at)
     }
 
     fn remove(&self, fingerprint: &str) {
@@ -162,17 +166,15 @@ fn we_take_every_key_that_gpg_makes() {
             }
 
             if protected {
-                let wrong =
-                    SigningKey::open(&desk.path("key"), Some(&desk.path("gpg/pubring.kbx")), now());
+                let wrong = desk.read("key", Some("another"), now());
                 let fault = wrong.expect_err("another passphrase").to_string();
                 assert!(fault.contains("the passphrase does not open it"), "{fault}");
-                let none = SigningKey::open(&desk.path("key"), None, now());
+                let none = desk.read("key", None, now());
                 let fault = none.expect_err("no passphrase").to_string();
                 assert!(fault.contains("it is protected"), "{fault}");
             }
-            let passphrase = desk.path("passphrase");
-            let passphrase = protected.then_some(passphrase.as_path());
-            let late = SigningKey::open(&desk.path("key"), passphrase, now() + 366 * 86_400);
+            let passphrase = protected.then_some(PASSPHRASE);
+            let late = desk.read("key", passphrase, now() + 366 * 86_400);
             let fault = late.expect_err("expired").to_string();
             assert!(fault.to_lowercase().contains("expired"), "{fault}");
         }

@@ -1,7 +1,6 @@
 //! `countersign copy`: an image from one place to another, signed on arrival.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,7 +11,8 @@ use countersign::evidence::RegistriesD;
 use countersign::image::{ImageName, PlatformSelection};
 use countersign::registry::Client;
 
-use crate::cli::options::{RegistryArgs, SignerParts, StoreArgs, now};
+use crate::cli::options::{RegistryArgs, ResultArgs, StoreArgs, now};
+use crate::cli::signer::{KeyArgs, SignerParts};
 use crate::cli::{Exit, note, print};
 
 /// Copy an image from one place to another, and sign what arrived
@@ -20,7 +20,8 @@ use crate::cli::{Exit, note, print};
 /// Both are named as in containers-transports(5): docker://HOST/PATH[:TAG|@DIGEST], oci:DIR[:NAME],
 /// oci-archive:FILE[:NAME], dir:DIR; docker-archive:FILE[:REFERENCE] is read only. A bare name means docker://. Manifests
 /// are copied byte for byte; every blob is checked on the way, and what the destination has already is not sent. The
-/// destination's name comes last. Signatures come along. Prints the digest. Exit status: 0 done, 2 error or misuse.
+/// destination's name comes last. Signatures come along. With --sign-by, what arrived is signed; the destination has to
+/// be in a registry. Prints the digest. Exit status: 0 done, 2 error or misuse.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -34,18 +35,6 @@ pub(crate) struct Args {
     /// have other images.
     #[arg(value_name = "DESTINATION")]
     to: String,
-
-    /// Sign by this secret key: OpenPGP, armoured or binary, as gpg --export-secret-keys writes it
-    ///
-    /// The destination has to be in a registry. Default: nothing is signed.
-    #[arg(long, value_name = "FILE")]
-    sign_by: Option<PathBuf>,
-
-    /// The file whose first line is the key's passphrase
-    ///
-    /// Default: the key is not protected.
-    #[arg(long, value_name = "FILE", requires = "sign_by")]
-    passphrase_file: Option<PathBuf>,
 
     /// Leave the signatures behind that the image has
     ///
@@ -65,11 +54,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PLATFORM", conflicts_with = "all")]
     platform: Option<String>,
 
-    /// Write the digest of what was copied into this file, too
-    ///
-    /// Default: it is only printed.
-    #[arg(long, value_name = "FILE")]
-    digest_file: Option<PathBuf>,
+    #[command(flatten)]
+    results: ResultArgs,
+
+    #[command(flatten)]
+    key: KeyArgs,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -87,15 +76,11 @@ impl Args {
             Some(platform) => PlatformSelection::Named(platform.parse()?),
             None => PlatformSelection::Host,
         };
-        let client = self.registry.client()?;
+        let client = self.key.authorized(self.registry.client()?)?;
         let registries = RegistriesD::load(&self.store.directories())?;
-        let parts = match &self.sign_by {
-            None => None,
-            Some(file) => {
-                let passphrase = self.passphrase_file.as_deref();
-                Some(SignerParts::open(file, passphrase, &self.store, now()?)?)
-            }
-        };
+        let now = now()?;
+        let key = self.key.open(now)?;
+        let parts = key.map(|key| SignerParts::new(key, &self.store, now)).transpose()?;
         let options = Options {
             platforms,
             remove_signatures: self.remove_signatures,
@@ -116,10 +101,7 @@ impl Args {
                 parts.tell(signed, digest);
             }
         }
-        if let Some(file) = &self.digest_file {
-            write_whole(file, copied.digest.as_str())
-                .with_context(|| format!("cannot write the digest to {}", file.display()))?;
-        }
+        self.results.write(&copied.digest, &to)?;
         print(&format!("{}\n", copied.digest))?;
         Ok(Exit::Success)
     }
@@ -159,18 +141,6 @@ fn line(progress: &Progress) -> String {
             format!("{} of {} MiB", mib(done), mib(total))
         }
     }
-}
-
-/// A file that has its name once it is complete.
-fn write_whole(path: &Path, content: &str) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = tempfile::Builder::new()
-        .permissions(std::fs::Permissions::from_mode(0o644))
-        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
-    file.write_all(content.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
 }
 
 /// Often enough to see that it moves.

@@ -74,7 +74,7 @@ pub(crate) struct Args {
 
     /// The secret half's file, or the folder for secret.asc and public.asc
     ///
-    /// Beside FILE the public half is NAME.pub.asc. With --sigstore the names are cosign.key and cosign.pub, or
+    /// A folder that is not there is made, if its name ends with a slash. Beside FILE the public half is NAME.pub.asc. With --sigstore the names are cosign.key and cosign.pub, or
     /// NAME.pub.
     #[arg(long, value_name = "DIR|FILE", required_unless_present = "kubernetes")]
     out: Option<PathBuf>,
@@ -320,7 +320,7 @@ const MAX_BATCH_BYTES: u64 = 64 * 1024;
 const EXAMPLES: &str = "\
 Examples:
   A key in the folder keys, protected by a passphrase that is asked for:
-    countersign keygen --user \"Release <release@example.com>\" --out keys
+    countersign keygen --user \"Release <release@example.com>\" --out keys/
 
   A key that never expires, with the passphrase from a file:
     countersign keygen --user \"Release <release@example.com>\" --type rsa4096 --expires never \\

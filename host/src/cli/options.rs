@@ -1,6 +1,9 @@
 //! Options that several commands have, each group with what it comes to.
 
 use std::ffi::OsString;
+use std::fs::Permissions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -9,16 +12,12 @@ use clap::{Args, ValueEnum};
 use countersign::decide::{Decider, Question};
 use countersign::digest::Digest;
 use countersign::engine::{Budget, Engine, Places, Policy, RuleSettings, Settings};
-use countersign::evidence::{self, Directories, RegistriesD};
-use countersign::image::PlatformSelection;
+use countersign::evidence::Directories;
+use countersign::image::{ImageName, PlatformSelection};
 use countersign::policy::{PolicyError, PolicyFile};
 use countersign::reference::{self, Reference};
 use countersign::registry::{self, Client};
-use countersign::sign::SigningKey;
-use countersign::signer::{Signed, Signing};
 use jiff::Timestamp;
-
-use super::note;
 
 /// The form of results on standard output.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -165,47 +164,52 @@ impl StoreArgs {
     }
 }
 
-/// A key that signs, with what a signature needs beside it.
-pub(super) struct SignerParts {
-    key: SigningKey,
-    registries: RegistriesD,
-    engine: Engine,
-    now: u64,
+/// Files for the next step of a pipeline.
+#[derive(Args, Debug)]
+pub(super) struct ResultArgs {
+    /// Write the digest (sha256:…) into this file, too, without a line end
+    ///
+    /// Default: it is only printed.
+    #[arg(long, value_name = "FILE")]
+    digest_file: Option<PathBuf>,
+
+    /// Write the image's name without its digest into this file, without a line end
+    ///
+    /// Default: it is not written.
+    #[arg(long, value_name = "FILE")]
+    url_file: Option<PathBuf>,
 }
 
-impl SignerParts {
-    /// The key of `file`, whose passphrase is the first line of another one.
-    pub(super) fn open(
-        file: &Path,
-        passphrase: Option<&Path>,
-        store: &StoreArgs,
-        now: u64,
-    ) -> Result<Self> {
-        Ok(Self {
-            key: SigningKey::open(file, passphrase, now)?,
-            registries: RegistriesD::load(&store.directories())?,
-            engine: Engine::new(&Settings::default())?,
-            now,
-        })
-    }
-
-    pub(super) fn signing(&self) -> Signing<'_> {
-        let Self { key, registries, engine, now } = self;
-        Signing { key, registries, engine, now: *now }
-    }
-
-    /// Say where the signature of the manifest with this digest is.
-    pub(super) fn tell(&self, signed: &Signed, digest: &Digest) {
-        let place = match &signed.place {
-            Some(place) => place.to_string(),
-            None => "there was a signature already".to_owned(),
+impl ResultArgs {
+    /// Write what there is to write, each file whole.
+    pub(super) fn write(&self, digest: &Digest, image: &ImageName) -> Result<()> {
+        let url = match image {
+            // With the tag, if it has one.
+            ImageName::Docker { reference } => match reference.tag() {
+                Some(tag) => format!("{}:{tag}", reference.name()),
+                None => reference.name(),
+            },
+            image => image.to_string(),
         };
-        note(&format!("signed by {}: {place}", self.key.fingerprint()));
-        if let Some(location) = &signed.read_from {
-            let place = evidence::shown(&location.signature(digest, 1));
-            note(&format!("verifiers look for the signature at {place}: bring it there"));
+        for (file, content) in [(&self.digest_file, digest.as_str()), (&self.url_file, &url)] {
+            if let Some(file) = file {
+                write_whole(file, content)
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+            }
         }
+        Ok(())
     }
+}
+
+/// A file that has its name once it is complete.
+fn write_whole(path: &Path, content: &str) -> io::Result<()> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut file = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o644))
+        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    file.write_all(content.as_bytes())?;
+    file.persist(path)?;
+    Ok(())
 }
 
 /// How registries are reached.

@@ -29,7 +29,7 @@ impl PassphraseArgs {
     /// What an option says, if there is one.
     pub(super) fn given(&self) -> Result<Option<Password>> {
         let (name, line) = match (&self.passphrase_file, self.passphrase_fd) {
-            (Some(path), _) => (path.display().to_string(), line_of_file(path)),
+            (Some(path), _) => return of_file(path).map(Some),
             (None, Some(0)) => ("standard input".to_owned(), line(io::stdin().lock())),
             (None, Some(number)) => {
                 let path = PathBuf::from(format!("/dev/fd/{number}"));
@@ -37,11 +37,7 @@ impl PassphraseArgs {
             }
             (None, None) => return Ok(None),
         };
-        let line = line.with_context(|| format!("cannot read the passphrase of {name}"))?;
-        if line.is_empty() {
-            bail!("the passphrase in {name} is empty: expected one in the first line");
-        }
-        Ok(Some(line.into()))
+        of_line(&name, line).map(Some)
     }
 
     /// What an option says, or else what somebody types, who is asked `twice` for a new one.
@@ -64,6 +60,19 @@ impl PassphraseArgs {
         }
         Ok(passphrase.into())
     }
+}
+
+/// The first line of a file.
+pub(super) fn of_file(path: &Path) -> Result<Password> {
+    of_line(&path.display().to_string(), line_of_file(path))
+}
+
+fn of_line(name: &str, line: io::Result<Vec<u8>>) -> Result<Password> {
+    let line = line.with_context(|| format!("cannot read the passphrase of {name}"))?;
+    if line.is_empty() {
+        bail!("the passphrase in {name} is empty: expected one in the first line");
+    }
+    Ok(line.into())
 }
 
 fn line_of_file(path: &Path) -> io::Result<Vec<u8>> {

@@ -1,7 +1,5 @@
 //! `countersign sign`: a signature of an image that is in a registry.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, bail};
 use countersign::digest::Digest;
 use countersign::image::ImageName;
@@ -9,14 +7,15 @@ use countersign::reference::Reference;
 use countersign::registry::Client;
 use countersign::signer::{Signable, Signed, Signer};
 
-use crate::cli::options::{RegistryArgs, SignerParts, StoreArgs, identity, now};
+use crate::cli::options::{RegistryArgs, ResultArgs, StoreArgs, identity, now};
+use crate::cli::signer::{KeyArgs, SignerParts};
 use crate::cli::{Exit, note, print, runtime};
 
 /// Sign an image that is in a registry
 ///
 /// The image is resolved once, and its manifest's digest is signed. The signature goes into the registry if that keeps
-/// signatures itself (X-Registry-Supports-Signatures), else where registries.d has them written (lookaside-staging, a
-/// file:// URL); it is read back and verified. An image that this key has signed under this name already gets no second
+/// signatures itself (X-Registry-Supports-Signatures), else where registries.d has them written (lookaside-staging: a
+/// folder, file://, or a server); it is read back and verified. An image that this key has signed under this name already gets no second
 /// signature. Prints what was signed: HOST/PATH@sha256:…. Exit status: 0 done, 2 error or misuse.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
@@ -24,16 +23,6 @@ pub(crate) struct Args {
     /// The image: [docker://]HOST/PATH[:TAG|@DIGEST]
     #[arg(value_name = "IMAGE")]
     image: String,
-
-    /// The secret key that signs: OpenPGP, armoured or binary, as gpg --export-secret-keys writes it
-    #[arg(long, value_name = "FILE")]
-    sign_by: PathBuf,
-
-    /// The file whose first line is the key's passphrase
-    ///
-    /// Default: the key is not protected.
-    #[arg(long, value_name = "FILE")]
-    passphrase_file: Option<PathBuf>,
 
     /// Sign the image as REFERENCE, which is what verifiers compare with the name that they pull
     ///
@@ -46,6 +35,12 @@ pub(crate) struct Args {
     /// Verifiers judge the instance that they pull. Default: only the manifest that the name means.
     #[arg(long)]
     all: bool,
+
+    #[command(flatten)]
+    results: ResultArgs,
+
+    #[command(flatten)]
+    key: KeyArgs,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -67,9 +62,12 @@ impl Args {
             Some(text) => identity(text)?.with_default_tag(),
             None => reference.clone(),
         };
-        let client = self.registry.client()?;
-        let passphrase = self.passphrase_file.as_deref();
-        let parts = SignerParts::open(&self.sign_by, passphrase, &self.store, now()?)?;
+        let client = self.key.authorized(self.registry.client()?)?;
+        let now = now()?;
+        let key = self.key.open(now)?.with_context(|| {
+            format!("cannot sign {image}: there is no key: name one with --sign-by or --keyring")
+        })?;
+        let parts = SignerParts::new(key, &self.store, now)?;
         let signing = self.sign(&client, &image, &parts, &identity);
         let signed =
             runtime()?.block_on(signing).with_context(|| format!("cannot sign {image}"))?;
@@ -77,6 +75,7 @@ impl Args {
             parts.tell(signed, digest);
         }
         let (digest, _) = signed.first().context("nothing was signed")?;
+        self.results.write(digest, &image)?;
         print(&format!("{}\n", reference.at(digest.clone())))?;
         Ok(Exit::Success)
     }
@@ -113,6 +112,9 @@ const EXAMPLES: &str = "\
 Examples:
   Sign an image, with a key that gpg exported:
     countersign sign --sign-by signing.key registry.example.com/shop/web:1.4
+
+  Sign by a key that gpg has; its agent asks for the passphrase:
+    countersign sign --sign-by release@example.com registry.example.com/shop/web:1.4
 
   Sign a multi-platform image that was pushed by digest, for those who pull it by tag:
     countersign sign --all --sign-by signing.key --as registry.example.com/shop/web:1.4 \\

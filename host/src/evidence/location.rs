@@ -42,8 +42,15 @@ impl Location {
 
     /// Where signature `number`, from 1, of a manifest is.
     pub fn signature(&self, digest: &Digest, number: usize) -> Self {
+        let mut location = self.signatures(digest);
+        location.path += &format!("signature-{number}");
+        location
+    }
+
+    /// Where all signatures of a manifest are, as a folder.
+    pub(super) fn signatures(&self, digest: &Digest) -> Self {
         let (path, algorithm) = (&self.path, digest.algorithm().name());
-        let path = format!("{path}@{algorithm}={}/signature-{number}", digest.hex());
+        let path = format!("{path}@{algorithm}={}/", digest.hex());
         Self { path, ..self.clone() }
     }
 }

@@ -1,5 +1,5 @@
-//! Where signatures of a repository are kept: in the registry, if that keeps them itself, else in the folder that
-//! `lookaside-staging` of registries.d names.
+//! Where signatures of a repository are kept: in the registry, if that keeps them itself, else in the folder or on the
+//! server that `lookaside-staging` of registries.d names.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +8,10 @@ use guest_policy::digest::Digest;
 use guest_policy::image::Signature;
 use guest_policy::reference::Reference;
 
-use super::{EvidenceError, Location, RegistriesD, RegistriesDError, Staging, StagingError};
+use super::{
+    EvidenceError, Location, RegistriesD, RegistriesDError, Staging, StagingError, StagingServer,
+    StagingServerError,
+};
 use super::{extension, lookaside};
 use crate::registry::{Client, RegistryError};
 
@@ -25,6 +28,8 @@ enum Kept {
     /// In a folder; the configuration of a verifier that looks there.
     Folder(Staging, Box<RegistriesD>),
     Registry,
+    /// On a server; the configuration of verifiers, who may look under another name of it.
+    Server(StagingServer, Box<RegistriesD>),
 }
 
 impl Store {
@@ -32,7 +37,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The registry does not tell, or signatures go to something that is not a folder.
+    /// The registry does not tell, or signatures go to something that is neither a folder nor a server.
     pub async fn of(
         client: &Client,
         registries: &RegistriesD,
@@ -40,18 +45,21 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let kept = match client.keeps_signatures(repository).await? {
             true => Kept::Registry,
-            false => {
-                let staging = Staging::of(registries, repository)?;
-                Kept::Folder(staging, Box::new(registries.staged()))
-            }
+            false => match StagingServer::of(registries, repository).map_err(StagingError::from)? {
+                Some(server) => Kept::Server(server, Box::new(registries.clone())),
+                None => {
+                    let staging = Staging::of(registries, repository)?;
+                    Kept::Folder(staging, Box::new(registries.staged()))
+                }
+            },
         };
         Ok(Self { client: client.clone(), repository: repository.clone(), kept })
     }
 
-    /// A configuration with which verifiers look where this is.
+    /// A configuration with which verifiers look where this is. What a server took, it has to show to them as they are.
     pub(crate) fn staged(&self) -> RegistriesD {
         match &self.kept {
-            Kept::Folder(_, staged) => RegistriesD::clone(staged),
+            Kept::Folder(_, looked) | Kept::Server(_, looked) => RegistriesD::clone(looked),
             Kept::Registry => RegistriesD::default(),
         }
     }
@@ -70,7 +78,7 @@ impl Store {
                 let read = registries.lookaside(&self.repository)?;
                 Ok(Some(read).filter(|read| read != staging.location()))
             }
-            Kept::Registry => Ok(None),
+            Kept::Registry | Kept::Server(..) => Ok(None),
         }
     }
 
@@ -86,6 +94,11 @@ impl Store {
                 let url = extension::add(&self.client, &self.repository, digest, signature).await?;
                 Ok(Place::Registry(url))
             }
+            Kept::Server(server, _) => {
+                let count = self.read(digest).await?.len();
+                let url = server.add(&self.client, digest, signature, count).await?;
+                Ok(Place::Server(url))
+            }
         }
     }
 
@@ -96,8 +109,8 @@ impl Store {
     /// The store cannot be read in full.
     pub async fn read(&self, digest: &Digest) -> Result<Vec<Signature>, EvidenceError> {
         match &self.kept {
-            Kept::Folder(_, staged) => {
-                lookaside::read(&self.client, staged, &self.repository, digest).await
+            Kept::Folder(_, looked) | Kept::Server(_, looked) => {
+                lookaside::read(&self.client, looked, &self.repository, digest).await
             }
             Kept::Registry => extension::read(&self.client, &self.repository, digest).await,
         }
@@ -111,13 +124,15 @@ pub enum Place {
     File(PathBuf),
     /// Among those that a registry keeps at this URL. Registries never remove one.
     Registry(String),
+    /// What a lookaside server has at this URL.
+    Server(String),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
-            Self::Registry(url) => f.write_str(url),
+            Self::Registry(url) | Self::Server(url) => f.write_str(url),
         }
     }
 }
@@ -126,12 +141,18 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
+    /// The signatures that are there already cannot be read.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
     /// The registry did not take it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// registries.d cannot be used, or the folder.
     #[error(transparent)]
     Staging(#[from] StagingError),
+    /// The server did not take it.
+    #[error(transparent)]
+    StagingServer(#[from] StagingServerError),
     /// The registry keeps simple signatures alone.
     #[error(
         "{host} keeps OpenPGP signatures alone, and this is none; copy the image without its signatures: \

@@ -1,8 +1,8 @@
 //! The two files of a key: whole or not at all, and never in place of others.
 
-use std::fs::Permissions;
+use std::fs::{DirBuilder, Permissions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -14,6 +14,8 @@ pub struct Places {
     pub secret: PathBuf,
     /// The file with the public half.
     pub public: PathBuf,
+    /// Their folder, if that is to be made first.
+    pub folder: Option<PathBuf>,
 }
 
 impl Places {
@@ -29,10 +31,12 @@ impl Places {
     }
 
     fn new(out: &Path, [secret, public]: [&str; 2], extension: &str) -> Self {
-        if out.is_dir() || out.as_os_str().as_encoded_bytes().ends_with(b"/") {
-            return Self { secret: out.join(secret), public: out.join(public) };
+        let exists = out.is_dir();
+        if exists || out.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            let folder = (!exists).then(|| out.to_owned());
+            return Self { secret: out.join(secret), public: out.join(public), folder };
         }
-        Self { secret: out.to_owned(), public: out.with_extension(extension) }
+        Self { secret: out.to_owned(), public: out.with_extension(extension), folder: None }
     }
 
     /// See that nothing is there yet, before a key is made in vain.
@@ -59,6 +63,10 @@ impl Places {
     /// One of them cannot be written; then neither is there.
     pub fn write(&self, secret: &[u8], public: &[u8]) -> Result<(), FilesError> {
         self.check()?;
+        if let Some(folder) = &self.folder {
+            let made = DirBuilder::new().mode(0o700).create(folder);
+            made.map_err(|source| fault(folder, source))?;
+        }
         let written = [(&self.secret, secret, 0o600), (&self.public, public, 0o644)]
             .map(|(path, content, mode)| (path, prepare(path, content, mode)));
         let mut ready = Vec::new();

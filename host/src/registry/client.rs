@@ -30,6 +30,8 @@ use super::{Keyring, RegistryError, Settings};
 pub struct Client {
     inner: Arc<Inner>,
     keyring: Option<Arc<Keyring>>,
+    /// For signature stores that take signatures.
+    store_token: Option<HeaderValue>,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,7 @@ impl Client {
                     .build(),
             }),
             keyring: None,
+            store_token: None,
         }
     }
 
@@ -76,7 +79,22 @@ impl Client {
     /// was got by credentials.
     #[must_use]
     pub fn acting_as(&self, keyring: Arc<Keyring>) -> Self {
-        Self { inner: Arc::clone(&self.inner), keyring: Some(keyring) }
+        Self { keyring: Some(keyring), ..self.clone() }
+    }
+
+    /// A client that shows this bearer token to the server that a signature is sent to, and to nobody else.
+    ///
+    /// # Errors
+    ///
+    /// It has characters that no token has. The message does not show it.
+    pub fn with_store_token(&self, token: &str) -> Result<Self, InvalidToken> {
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(InvalidToken);
+        }
+        let mut value =
+            HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| InvalidToken)?;
+        value.set_sensitive(true);
+        Ok(Self { store_token: Some(value), ..self.clone() })
     }
 
     /// A manifest, by tag or digest. Its digest is computed here; what the reference or the registry says
@@ -238,6 +256,39 @@ impl Client {
             }
         };
         self.within_deadline(&host, fetch).await
+    }
+
+    /// Send a file to a signature store: with PUT, if it is not there, or with POST, and then the store finds a name.
+    pub(crate) async fn send_file(
+        &self,
+        url: &Url,
+        registry: &str,
+        method: Method,
+        content: Bytes,
+    ) -> Result<Stored, RegistryError> {
+        let host = authority(url);
+        self.check_scheme(url).map_err(|fault| RegistryError::Scheme { url: shown(url), fault })?;
+        let send = async {
+            let http = self.http_for(url, Some(registry), Direction::Up)?;
+            let request = Outgoing::new_file(method, content);
+            let token = self.store_token.as_ref();
+            let (response, last) = self.send(&http, Some(registry), url, &request, token).await?;
+            let location = response.headers().get(header::LOCATION);
+            let location = location.and_then(|value| value.to_str().ok());
+            let location = location.and_then(|value| last.join(value).ok());
+            let status = response.status().as_u16();
+            let body = limits::read(response, MAX_TOKEN_BYTES).await.unwrap_or_default();
+            Ok(match status {
+                200 | 201 => Stored::There(shown(location.as_ref().unwrap_or(&last))),
+                401 | 403 => {
+                    Stored::Refused { status, detail: detail(&body), token: token.is_some() }
+                }
+                404 | 405 | 501 => Stored::Unknown(status_error(&last, status, &body)),
+                409 | 412 => Stored::Taken,
+                _ => return Err(status_error(&last, status, &body)),
+            })
+        };
+        self.within_deadline(&host, send).await
     }
 
     /// How long one operation may take.
@@ -705,6 +756,29 @@ impl Download {
     }
 }
 
+/// What a signature store says to a file.
+pub(crate) enum Stored {
+    /// Who asks may not.
+    Refused {
+        status: u16,
+        /// What the store says of it.
+        detail: String,
+        /// Whether there was a token.
+        token: bool,
+    },
+    /// There is another file of this name.
+    Taken,
+    /// It is kept, there.
+    There(String),
+    /// The store does not know such a request.
+    Unknown(RegistryError),
+}
+
+/// What was given is no bearer token (RFC 6750, section 2.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("it is no bearer token: expected one word of printable characters")]
+pub struct InvalidToken;
+
 /// A request without its address and without what authorizes it, so that it can be made again.
 pub(super) struct Outgoing<'a> {
     method: Method,
@@ -712,6 +786,8 @@ pub(super) struct Outgoing<'a> {
     content_type: Option<&'a str>,
     /// Which bytes of a whole these are.
     range: Option<String>,
+    /// Whether there must be nothing yet.
+    anew: bool,
     body: Content,
 }
 
@@ -732,7 +808,7 @@ enum Direction {
 impl<'a> Outgoing<'a> {
     pub(super) fn get(accept: Option<&'static str>) -> Self {
         let body = Content::Bytes(Bytes::new());
-        Self { method: Method::GET, accept, content_type: None, range: None, body }
+        Self { method: Method::GET, accept, content_type: None, range: None, anew: false, body }
     }
 
     pub(super) fn head() -> Self {
@@ -746,6 +822,12 @@ impl<'a> Outgoing<'a> {
     pub(super) fn put(content_type: &'a str, body: Bytes) -> Self {
         let body = Content::Bytes(body);
         Self { method: Method::PUT, content_type: Some(content_type), body, ..Self::get(None) }
+    }
+
+    /// A file of a signature store, which must not be in place of another one.
+    fn new_file(method: Method, body: Bytes) -> Self {
+        let anew = method == Method::PUT;
+        Self { method, anew, ..Self::put("application/octet-stream", body) }
     }
 
     /// Bytes of a larger whole, from this one on.
@@ -780,6 +862,9 @@ impl<'a> Outgoing<'a> {
         }
         if let Some(range) = &self.range {
             request = request.header(header::CONTENT_RANGE, range);
+        }
+        if self.anew {
+            request = request.header(header::IF_NONE_MATCH, "*");
         }
         match (self.direction(), &self.body) {
             (Direction::Down, _) => Some(request),

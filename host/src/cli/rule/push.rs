@@ -10,7 +10,8 @@ use countersign::publish;
 use countersign::rule::Description;
 use jiff::Timestamp;
 
-use crate::cli::options::{RegistryArgs, SignerParts, StoreArgs, now, time};
+use crate::cli::options::{RegistryArgs, StoreArgs, now, time};
+use crate::cli::signer::{KeyArgs, SignerParts};
 use crate::cli::{Exit, print, runtime};
 
 /// Push a rule's module to a registry, and sign it
@@ -31,14 +32,6 @@ pub(crate) struct Args {
     #[arg(value_name = "NAME")]
     name: String,
 
-    /// The secret key that signs: OpenPGP, armoured or binary, as gpg --export-secret-keys writes it
-    #[arg(long, value_name = "FILE")]
-    sign_by: Option<PathBuf>,
-
-    /// The file whose first line is the key's passphrase
-    #[arg(long, value_name = "FILE", requires = "sign_by")]
-    passphrase_file: Option<PathBuf>,
-
     /// Say something about the module; may be repeated
     ///
     /// A KEY without a dot is one of OCI's: source means org.opencontainers.image.source. Default: title, version
@@ -52,6 +45,9 @@ pub(crate) struct Args {
     /// now.
     #[arg(long, value_name = "TIME")]
     created: Option<String>,
+
+    #[command(flatten)]
+    key: KeyArgs,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -69,15 +65,10 @@ impl Args {
                 self.name
             );
         }
-        let client = self.registry.client()?;
+        let client = self.key.authorized(self.registry.client()?)?;
         let now = now()?;
-        let signer = match &self.sign_by {
-            None => None,
-            Some(file) => {
-                let passphrase = self.passphrase_file.as_deref();
-                Some(SignerParts::open(file, passphrase, &self.store, now)?)
-            }
-        };
+        let key = self.key.open(now)?;
+        let signer = key.map(|key| SignerParts::new(key, &self.store, now)).transpose()?;
         let unusable = || format!("cannot push {}", self.module.display());
         let module = artifact::read_module(&self.module).with_context(unusable)?;
         let about = self.about(describe(&module).with_context(unusable)?, now)?;

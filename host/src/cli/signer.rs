@@ -1,0 +1,156 @@
+//! Who signs, for the commands that sign.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use countersign::digest::Digest;
+use countersign::engine::{Engine, Settings};
+use countersign::evidence::{self, RegistriesD};
+use countersign::registry::Client;
+use countersign::sign::{Chosen, KeyName, Keyring, SigningKey};
+use countersign::signer::{Signed, Signing};
+
+use super::note;
+use super::options::StoreArgs;
+use super::passphrase::{self, PassphraseArgs};
+
+/// The key that signs.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Signing")]
+pub(super) struct KeyArgs {
+    /// Sign by this secret key: a file, a folder, an e-mail address or a fingerprint
+    ///
+    /// A file or folder has one OpenPGP key, as gpg --export-secret-keys or keygen writes it; a folder may be a mounted
+    /// Secret, and its file passphrase opens the key. An address or fingerprint names a key of --keyring, else one
+    /// that gpg has: its agent signs. Default, also if KEY is empty: the only key of --keyring.
+    #[arg(long, value_name = "KEY|EMAIL|FINGERPRINT")]
+    sign_by: Option<OsString>,
+
+    /// The file or folder with the keys of which --sign-by names one
+    ///
+    /// Default, also if PATH is empty: the keys that gpg has.
+    #[arg(long, value_name = "PATH")]
+    keyring: Option<OsString>,
+
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+
+    /// The file with the bearer token for a lookaside server that signatures are sent to
+    ///
+    /// It is shown to no other host. Default, also if FILE is empty: none.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<OsString>,
+}
+
+impl KeyArgs {
+    /// A client that may send signatures.
+    pub(super) fn authorized(&self, client: Client) -> Result<Client> {
+        let Some(file) = self.token_file.as_ref().filter(|file| !file.is_empty()) else {
+            return Ok(client);
+        };
+        let path = Path::new(file);
+        let unusable = || format!("cannot use the token of {}", path.display());
+        let mut token = String::new();
+        let read =
+            File::open(path).and_then(|from| from.take(MAX_TOKEN_BYTES).read_to_string(&mut token));
+        read.with_context(unusable)?;
+        client.with_store_token(token.trim_end()).with_context(unusable)
+    }
+
+    /// The key, if there is to be one.
+    pub(super) fn open(&self, now: u64) -> Result<Option<SigningKey>> {
+        // A workspace or parameter of Tekton that nobody set is empty.
+        let given = |value: &Option<OsString>| value.clone().filter(|value| !value.is_empty());
+        let keyring = given(&self.keyring).map(PathBuf::from);
+        let named = given(&self.sign_by);
+        let (ring, name) = match (keyring, named) {
+            (None, None) if self.passphrase.is_given() => {
+                bail!("there is a passphrase, and no key that it is for: --sign-by")
+            }
+            (None, None) => return Ok(None),
+            (Some(path), None) => (Some(path), KeyName::Only),
+            (Some(path), Some(name)) => (Some(path), name_of(&name)?),
+            (None, Some(value)) if Path::new(&value).exists() || is_path(&value) => {
+                (Some(value.into()), KeyName::Only)
+            }
+            (None, Some(value)) => (None, name_of(&value)?),
+        };
+        let chosen = match &ring {
+            Some(path) => Keyring::open(path)?.find(&name, now)?,
+            None => Keyring::of_gpg(&name)?.find(&name, now)?,
+        };
+        self.unlock(chosen, ring.as_deref()).map(Some)
+    }
+
+    fn unlock(&self, chosen: Chosen, ring: Option<&Path>) -> Result<SigningKey> {
+        let passphrase = match (self.passphrase.given()?, ring.map(|ring| ring.join(PASSPHRASE))) {
+            (Some(passphrase), _) => Some(passphrase),
+            (None, _) if !chosen.is_protected() => None,
+            (None, Some(file)) if file.is_file() => Some(passphrase::of_file(&file)?),
+            (None, _) => {
+                let question = format!("Passphrase of the key {}", chosen.fingerprint());
+                let instead = "--passphrase-file or --passphrase-fd";
+                Some(self.passphrase.get(&question, false, instead)?)
+            }
+        };
+        Ok(chosen.open(passphrase.as_ref())?)
+    }
+}
+
+/// A key that signs, with what a signature needs beside it.
+pub(super) struct SignerParts {
+    key: SigningKey,
+    registries: RegistriesD,
+    engine: Engine,
+    now: u64,
+}
+
+impl SignerParts {
+    pub(super) fn new(key: SigningKey, store: &StoreArgs, now: u64) -> Result<Self> {
+        Ok(Self {
+            key,
+            registries: RegistriesD::load(&store.directories())?,
+            engine: Engine::new(&Settings::default())?,
+            now,
+        })
+    }
+
+    pub(super) fn signing(&self) -> Signing<'_> {
+        let Self { key, registries, engine, now } = self;
+        Signing { key, registries, engine, now: *now }
+    }
+
+    /// Say where the signature of the manifest with this digest is.
+    pub(super) fn tell(&self, signed: &Signed, digest: &Digest) {
+        let place = match &signed.place {
+            Some(place) => place.to_string(),
+            None => "there was a signature already".to_owned(),
+        };
+        note(&format!("signed by {}: {place}", self.key.fingerprint()));
+        if let Some(location) = &signed.read_from {
+            let place = evidence::shown(&location.signature(digest, 1));
+            note(&format!("verifiers look for the signature at {place}: bring it there"));
+        }
+    }
+}
+
+/// Whether it can be nothing but the name of a file that is not there.
+fn is_path(value: &OsString) -> bool {
+    let text = value.to_string_lossy();
+    let known = [".asc", ".gpg", ".key", ".pgp"].iter().any(|end| text.ends_with(end));
+    text.contains('/') || (known && !text.contains('@'))
+}
+
+fn name_of(value: &OsString) -> Result<KeyName> {
+    // What is not UTF-8 is no name, and the message shows it as well as can be.
+    Ok(value.to_string_lossy().parse()?)
+}
+
+/// The file of a folder with keys whose first line is their passphrase.
+const PASSPHRASE: &str = "passphrase";
+
+/// Longest token: a service account's has about a kilobyte.
+const MAX_TOKEN_BYTES: u64 = 64 * 1024;
