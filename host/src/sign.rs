@@ -155,11 +155,20 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// What is signed: that the manifest with this digest is the image `reference`.
+/// What an OpenPGP key signs: that the manifest with this digest is the image `reference`.
 pub fn payload(digest: &Digest, reference: &Reference, now: u64) -> String {
+    payload_of("atomic container signature", digest, reference, now)
+}
+
+/// The same for a key of sigstore.
+pub(crate) fn sigstore_payload(digest: &Digest, reference: &Reference, now: u64) -> String {
+    payload_of("cosign container image signature", digest, reference, now)
+}
+
+fn payload_of(kind: &str, digest: &Digest, reference: &Reference, now: u64) -> String {
     serde_json::json!({
         "critical": {
-            "type": "atomic container signature",
+            "type": kind,
             "image": {"docker-manifest-digest": digest},
             "identity": {"docker-reference": reference.to_string()},
         },

@@ -543,3 +543,66 @@ fn a_key_that_cannot_sign_asks_nobody() {
     }
     assert!(signatory.registry.server.requests().is_empty());
 }
+
+#[test]
+fn a_key_of_sigstore_attaches_signatures_to_the_image() {
+    let signatory = Signatory::new();
+    let [digest, _] = fill(&signatory.registry);
+    let user = &signatory.user;
+    user.write("cosign.password", "s3cret");
+    for words in
+        ["--passphrase-file cosign.password --out cosign.key", "--no-passphrase --out open.key"]
+    {
+        let ended = user.run(&format!("keygen --sigstore {words}"));
+        assert_eq!(ended.status, Some(0), "{ended:?}");
+    }
+    // As cosign generate-key-pair k8s:// has it mounted.
+    fs::create_dir(user.path("mounted")).expect("a folder");
+    for name in ["cosign.key", "cosign.password", "cosign.pub"] {
+        fs::copy(user.path(name), user.path("mounted").join(name)).expect("copied");
+    }
+    let image = signatory.name("web:1");
+    let sign = |key: &str| {
+        signatory.run(&format!("sign --registries-d registries.d --sign-by {key} {image}"))
+    };
+    let tag = format!("{}.sig", digest.replace(':', "-"));
+    let attached = || -> Value {
+        let manifest = signatory.registry.manifest("shop/web", &tag).expect("a manifest");
+        serde_json::from_slice(&manifest).expect("JSON")
+    };
+    let first = sign("mounted");
+    assert_eq!(first.status, Some(0), "{first:?}");
+    assert!(first.stderr.contains(&format!("shop/web:{tag}")), "{first:?}");
+    assert!(first.stderr.contains("use-sigstore-attachments: true"), "{first:?}");
+    assert!(!first.stderr.contains("s3cret"), "{first:?}");
+    let again = sign("cosign.key --passphrase-file cosign.password");
+    assert!(again.stderr.contains("there was a signature already"), "{again:?}");
+    assert_eq!(sign("open.key").status, Some(0));
+    let manifest = attached();
+    let layers = manifest["layers"].as_array().expect("layers");
+    assert_eq!(layers.len(), 2, "{manifest}");
+    for layer in layers {
+        assert_eq!(layer["mediaType"], "application/vnd.dev.cosign.simplesigning.v1+json");
+        let blob = layer["digest"].as_str().expect("a digest");
+        let payload = signatory.registry.blob("shop/web", blob).expect("a blob");
+        assert_eq!(layer["size"], payload.len());
+        let payload: Value = serde_json::from_slice(&payload).expect("JSON");
+        let critical = json!({
+            "type": "cosign container image signature",
+            "image": {"docker-manifest-digest": digest},
+            "identity": {"docker-reference": image},
+        });
+        assert_eq!(payload["critical"], critical);
+    }
+    // Another name is another signature; what others attached stays.
+    let other = signatory.name("web:stable");
+    assert_eq!(sign(&format!("open.key --as {other}")).status, Some(0));
+    assert_eq!(attached()["layers"].as_array().map(Vec::len), Some(3));
+    // Rules are not signed so, and a wrong passphrase is told.
+    user.write("wrong", "another");
+    sign("cosign.key --passphrase-file wrong").assert_error(&["cosign.key", "does not open it"]);
+    sign("cosign.key").assert_error(&["no terminal to ask for the passphrase"]);
+    // What is there is no list of signatures.
+    signatory.registry.put("shop/web", &tag, br#"{"layers": 1}"#);
+    sign("open.key").assert_error(&["cannot attach a signature", &tag]);
+}

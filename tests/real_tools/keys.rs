@@ -315,3 +315,47 @@ fn skopeo_signs_with_a_sigstore_key_and_accepts_that() {
         assert_eq!(output.status.success(), accepted, "{output:?}");
     }
 }
+
+#[test]
+fn cosign_accepts_what_our_keys_of_sigstore_sign_and_signs_with_them() {
+    let Some(laboratory) = laboratory() else { return };
+    if Command::new("cosign").arg("version").output().is_err() {
+        crate::support::say("SKIPPED: there is no cosign on this machine");
+        return;
+    }
+    let desk = Desk::new();
+    desk.keygen(".", "--sigstore --passphrase-file passphrase");
+    desk.keygen("other.key", "--sigstore --no-passphrase");
+    let image = format!("docker://{}/cosign/app:v1", laboratory.host());
+    let plain = ["--plain-http", laboratory.host()];
+    let words = ["copy", &laboratory.image_dir(), &image, "--sign-by", "cosign.key"];
+    desk.countersign([&words[..], &["--passphrase-file", "passphrase"], &plain].concat());
+    let reference = image.trim_start_matches("docker://");
+    let cosign = |words: &[&str]| {
+        let mut cosign = Command::new("cosign");
+        cosign.current_dir(desk.folder.path()).env("COSIGN_PASSWORD", PASSPHRASE);
+        // It keeps what it learns of sigstore's own services at home.
+        cosign.env("HOME", desk.folder.path()).args(words).arg("--allow-http-registry");
+        lab::attempt(&mut cosign).expect("cosign starts")
+    };
+    let verify =
+        |key: &str| cosign(&["verify", "--key", key, "--insecure-ignore-tlog=true", reference]);
+    let accepted = verify("cosign.pub");
+    assert!(accepted.status.success(), "{accepted:?}");
+    let claims: Value = serde_json::from_slice(&accepted.stdout).expect("JSON");
+    let identity = &claims[0]["critical"]["identity"]["docker-reference"];
+    assert_eq!(identity, reference, "{claims}");
+    assert!(!verify("other.pub").status.success());
+
+    // Beside a signature of cosign, which we leave where it is.
+    let pinned = format!("{}@{}", reference.trim_end_matches(":v1"), laboratory.image.digest);
+    let old = ["--use-signing-config=false", "--tlog-upload=false", "--new-bundle-format=false"];
+    let words = [&["sign", "--yes", "--key", "cosign.key"][..], &old, &[&pinned]].concat();
+    let signed = cosign(&words);
+    assert!(signed.status.success(), "{signed:?}");
+    let words = ["sign", &image, "--sign-by", "other.key"];
+    desk.countersign([&words[..], &plain].concat());
+    for key in ["cosign.pub", "other.pub"] {
+        assert!(verify(key).status.success(), "{key}");
+    }
+}

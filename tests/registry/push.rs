@@ -7,7 +7,7 @@ use countersign::engine::Engine;
 use countersign::evidence::Place;
 use countersign::publish::{self, PublishError, Pushed};
 use countersign::sign::SigningKey;
-use countersign::signer::Signing;
+use countersign::signer::{Key, Signing};
 
 use super::*;
 use crate::support::registry::Registry;
@@ -446,7 +446,8 @@ impl Signer {
         registries: &RegistriesD,
         now: u64,
     ) -> Result<Pushed, PublishError> {
-        let signing = Signing { key: &self.key, registries, engine: &self.engine, now };
+        let signing =
+            Signing { key: Key::OpenPgp(&self.key), registries, engine: &self.engine, now };
         let client = client(registry);
         publish::push(&client, reference, &artifact("a"), Some(&signing)).await
     }

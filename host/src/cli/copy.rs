@@ -97,8 +97,8 @@ impl Args {
             note(&format!("signatures that came along: {}", copied.signatures));
         }
         for (digest, signed) in &copied.signed {
-            if let Some(parts) = &parts {
-                parts.tell(signed, digest);
+            if let (Some(parts), ImageName::Docker { reference }) = (&parts, &to) {
+                parts.tell(signed, digest, reference)?;
             }
         }
         self.results.write(&copied.digest, &to)?;

@@ -72,7 +72,7 @@ impl Args {
         let signed =
             runtime()?.block_on(signing).with_context(|| format!("cannot sign {image}"))?;
         for (digest, signed) in &signed {
-            parts.tell(signed, digest);
+            parts.tell(signed, digest, reference)?;
         }
         let (digest, _) = signed.first().context("nothing was signed")?;
         self.results.write(digest, &image)?;

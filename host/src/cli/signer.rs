@@ -9,9 +9,11 @@ use anyhow::{Context as _, Result, bail};
 use countersign::digest::Digest;
 use countersign::engine::{Engine, Settings};
 use countersign::evidence::{self, RegistriesD};
+use countersign::keys::{Password, SigstoreKey};
+use countersign::reference::Reference;
 use countersign::registry::Client;
 use countersign::sign::{Chosen, KeyName, Keyring, SigningKey};
-use countersign::signer::{Signed, Signing};
+use countersign::signer::{self, Signed, Signing};
 
 use super::note;
 use super::options::StoreArgs;
@@ -24,7 +26,7 @@ pub(super) struct KeyArgs {
     /// Sign by this secret key: a file, a folder, an e-mail address or a fingerprint
     ///
     /// A file or folder has one OpenPGP key, as gpg --export-secret-keys or keygen writes it; a folder may be a mounted
-    /// Secret, and its file passphrase opens the key. An address or fingerprint names a key of --keyring, else one
+    /// Secret, and its file passphrase opens the key. A key of sigstore (cosign.key) signs as cosign does. An address or fingerprint names a key of --keyring, else one
     /// that gpg has: its agent signs. Default, also if KEY is empty: the only key of --keyring.
     #[arg(long, value_name = "KEY|EMAIL|FINGERPRINT")]
     sign_by: Option<OsString>,
@@ -61,7 +63,7 @@ impl KeyArgs {
     }
 
     /// The key, if there is to be one.
-    pub(super) fn open(&self, now: u64) -> Result<Option<SigningKey>> {
+    pub(super) fn open(&self, now: u64) -> Result<Option<Key>> {
         // A workspace or parameter of Tekton that nobody set is empty.
         let given = |value: &Option<OsString>| value.clone().filter(|value| !value.is_empty());
         let keyring = given(&self.keyring).map(PathBuf::from);
@@ -78,11 +80,17 @@ impl KeyArgs {
             }
             (None, Some(value)) => (None, name_of(&value)?),
         };
+        if let (Some(path), KeyName::Only) = (&ring, &name)
+            && let Some(file) = sigstore_key(path)
+        {
+            let key = self.open_sigstore(&file, path.is_dir().then_some(path))?;
+            return Ok(Some(Key::Sigstore(Box::new(key))));
+        }
         let chosen = match &ring {
             Some(path) => Keyring::open(path)?.find(&name, now)?,
             None => Keyring::of_gpg(&name)?.find(&name, now)?,
         };
-        self.unlock(chosen, ring.as_deref()).map(Some)
+        self.unlock(chosen, ring.as_deref()).map(|key| Some(Key::OpenPgp(Box::new(key))))
     }
 
     fn unlock(&self, chosen: Chosen, ring: Option<&Path>) -> Result<SigningKey> {
@@ -92,24 +100,50 @@ impl KeyArgs {
             (None, Some(file)) if file.is_file() => Some(passphrase::of_file(&file)?),
             (None, _) => {
                 let question = format!("Passphrase of the key {}", chosen.fingerprint());
-                let instead = "--passphrase-file or --passphrase-fd";
-                Some(self.passphrase.get(&question, false, instead)?)
+                Some(self.passphrase.get(&question, false, INSTEAD)?)
             }
         };
         Ok(chosen.open(passphrase.as_ref())?)
     }
+
+    fn open_sigstore(&self, file: &Path, folder: Option<&PathBuf>) -> Result<SigstoreKey> {
+        let beside =
+            folder.map(|folder| folder.join(COSIGN_PASSWORD)).filter(|file| file.is_file());
+        let passphrase = match (self.passphrase.given()?, beside) {
+            (Some(passphrase), _) => passphrase,
+            // cosign keeps an empty one, too.
+            (None, Some(file)) if file.metadata().is_ok_and(|file| file.len() > 0) => {
+                passphrase::of_file(&file)?
+            }
+            // An empty passphrase is cosign's way of none.
+            (None, _) => match SigstoreKey::open(file, &Password::from("")) {
+                Ok(key) => return Ok(key),
+                Err(_) => {
+                    let question = format!("Passphrase of the key {}", file.display());
+                    self.passphrase.get(&question, false, INSTEAD)?
+                }
+            },
+        };
+        Ok(SigstoreKey::open(file, &passphrase)?)
+    }
+}
+
+/// A key that signs.
+pub(super) enum Key {
+    OpenPgp(Box<SigningKey>),
+    Sigstore(Box<SigstoreKey>),
 }
 
 /// A key that signs, with what a signature needs beside it.
 pub(super) struct SignerParts {
-    key: SigningKey,
+    key: Key,
     registries: RegistriesD,
     engine: Engine,
     now: u64,
 }
 
 impl SignerParts {
-    pub(super) fn new(key: SigningKey, store: &StoreArgs, now: u64) -> Result<Self> {
+    pub(super) fn new(key: Key, store: &StoreArgs, now: u64) -> Result<Self> {
         Ok(Self {
             key,
             registries: RegistriesD::load(&store.directories())?,
@@ -120,21 +154,53 @@ impl SignerParts {
 
     pub(super) fn signing(&self) -> Signing<'_> {
         let Self { key, registries, engine, now } = self;
+        let key = match key {
+            Key::OpenPgp(key) => signer::Key::OpenPgp(key),
+            Key::Sigstore(key) => signer::Key::Sigstore(key),
+        };
         Signing { key, registries, engine, now: *now }
     }
 
-    /// Say where the signature of the manifest with this digest is.
-    pub(super) fn tell(&self, signed: &Signed, digest: &Digest) {
+    /// Say where the signature of the manifest with this digest is, which `repository` has.
+    pub(super) fn tell(
+        &self,
+        signed: &Signed,
+        digest: &Digest,
+        repository: &Reference,
+    ) -> Result<()> {
         let place = match &signed.place {
             Some(place) => place.to_string(),
             None => "there was a signature already".to_owned(),
         };
-        note(&format!("signed by {}: {place}", self.key.fingerprint()));
+        let by = match &self.key {
+            Key::OpenPgp(key) => key.fingerprint(),
+            Key::Sigstore(key) => format!("the sigstore key {}", key.fingerprint()?),
+        };
+        note(&format!("signed by {by}: {place}"));
         if let Some(location) = &signed.read_from {
             let place = evidence::shown(&location.signature(digest, 1));
             note(&format!("verifiers look for the signature at {place}: bring it there"));
         }
+        if let Key::Sigstore(_) = &self.key
+            && !self.registries.uses_attachments(repository)
+        {
+            note(&format!(
+                "podman, skopeo and CRI-O see it where registries.d says use-sigstore-attachments: true for {}",
+                repository.name()
+            ));
+        }
+        Ok(())
     }
+}
+
+/// The file with a key of sigstore that a path means: itself, or what cosign calls it in a folder without other keys.
+fn sigstore_key(path: &Path) -> Option<PathBuf> {
+    let file = match path.is_dir() {
+        true => path.join(COSIGN_KEY),
+        false => path.to_owned(),
+    };
+    let only = !path.is_dir() || Keyring::open(path).is_err();
+    (only && SigstoreKey::is_in(&file)).then_some(file)
 }
 
 /// Whether it can be nothing but the name of a file that is not there.
@@ -151,6 +217,12 @@ fn name_of(value: &OsString) -> Result<KeyName> {
 
 /// The file of a folder with keys whose first line is their passphrase.
 const PASSPHRASE: &str = "passphrase";
+
+/// What cosign generate-key-pair k8s:// has in a Secret.
+const COSIGN_KEY: &str = "cosign.key";
+const COSIGN_PASSWORD: &str = "cosign.password";
+
+const INSTEAD: &str = "--passphrase-file or --passphrase-fd";
 
 /// Longest token: a service account's has about a kilobyte.
 const MAX_TOKEN_BYTES: u64 = 64 * 1024;

@@ -120,6 +120,8 @@ impl Store {
 /// Where one signature is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Place {
+    /// Attached to the image, under this name.
+    Attached(String),
     /// A file.
     File(PathBuf),
     /// Among those that a registry keeps at this URL. Registries never remove one.
@@ -132,7 +134,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
-            Self::Registry(url) | Self::Server(url) => f.write_str(url),
+            Self::Attached(name) | Self::Registry(name) | Self::Server(name) => f.write_str(name),
         }
     }
 }

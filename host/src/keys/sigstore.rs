@@ -7,12 +7,16 @@ use std::fmt;
 use std::path::Path;
 
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
-use aws_lc_rs::rand;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::rand::{self, SystemRandom};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _,
+    UnparsedPublicKey,
+};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use crypto_secretbox::aead::Aead as _;
 use crypto_secretbox::{KeyInit as _, XSalsa20Poly1305};
+use guest_policy::digest::Digest;
 use sequoia_openpgp::crypto::Password;
 use sequoia_openpgp::crypto::mem::Protected;
 use serde::{Deserialize, Serialize};
@@ -85,6 +89,41 @@ impl SigstoreKey {
     }
 }
 
+impl SigstoreKey {
+    /// Whether a file has a private key of sigstore, by its first line.
+    pub fn is_in(file: &Path) -> bool {
+        let read = read_limited(file, MAX_SIGSTORE_KEY_BYTES);
+        read.is_ok_and(|content| from_pem(&content).is_some())
+    }
+
+    /// Sign `payload`: ECDSA with SHA-256, in ASN.1.
+    ///
+    /// # Errors
+    ///
+    /// The system has no random numbers.
+    pub fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SigstoreError> {
+        let signature = self.pair.sign(&SystemRandom::new(), payload);
+        Ok(signature.map_err(|_| SigstoreError::Sign)?.as_ref().to_vec())
+    }
+
+    /// Whether this key signed `payload`.
+    pub fn verifies(&self, payload: &[u8], signature: &[u8]) -> bool {
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, self.pair.public_key());
+        key.verify(payload, signature).is_ok()
+    }
+
+    /// Of the public half: SHA-256 of its DER, in hexadecimal.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn fingerprint(&self) -> Result<String, SigstoreError> {
+        let der: PublicKeyX509Der<'_> =
+            self.pair.public_key().as_der().map_err(|_| SigstoreError::Make)?;
+        Ok(Digest::sha256(der.as_ref()).hex().to_owned())
+    }
+}
+
 impl fmt::Debug for SigstoreKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigstoreKey").finish_non_exhaustive()
@@ -106,6 +145,9 @@ pub enum SigstoreError {
         /// What is wrong.
         fault: String,
     },
+    /// The system failed.
+    #[error("cannot sign: the cryptographic library failed")]
+    Sign,
     /// The system failed.
     #[error("cannot make the key: the cryptographic library failed")]
     Make,
@@ -243,16 +285,15 @@ mod tests {
         SigstoreKey::open(&file, &right).expect_err("a public key");
     }
 
-    /// An example of github.com/theupdateframework/go-tuf, encrypted/encrypted_test.go, BSD-3-Clause.
     #[test]
-    fn opens_what_the_original_library_sealed() {
-        let sealed: Sealed = serde_json::from_str(
-            r#"{"kdf":{"name":"scrypt","params":{"N":32768,"r":8,"p":1},"salt":"N9a7x5JFGbrtB2uBR81jPwp0eiLR4A7FV3mjVAQrg1g="},"cipher":{"name":"nacl/secretbox","nonce":"2h8HxMmgRfuYdpswZBQaU3xJ1nkA/5Ik"},"ciphertext":"SEW6sUh0jf2wfdjJGPNS9+bkk2uB+Cxamf32zR8XkQ=="}"#,
-        )
-        .expect("JSON");
-        let opened = sealed.open(&"supersecret".into()).expect("the passphrase");
-        assert_eq!(&*opened, b"reallyimportant");
-        sealed.open(&"supersecre".into()).expect_err("another passphrase");
+    fn signatures_are_of_one_key_and_one_payload() {
+        let (key, other) = (SigstoreKey::generate(), SigstoreKey::generate());
+        let (key, other) = (key.expect("a key"), other.expect("a key"));
+        let signature = key.sign(b"payload").expect("a signature");
+        assert!(key.verifies(b"payload", &signature));
+        assert!(!key.verifies(b"another", &signature));
+        assert!(!other.verifies(b"payload", &signature));
+        assert_ne!(key.fingerprint().expect("text"), other.fingerprint().expect("text"));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct Client {
     inner: Arc<Inner>,
     keyring: Option<Arc<Keyring>>,
     /// For signature stores that take signatures.
-    store_token: Option<HeaderValue>,
+    store_token: Option<Arc<HeaderValue>>,
 }
 
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Client {
         let mut value =
             HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| InvalidToken)?;
         value.set_sensitive(true);
-        Ok(Self { store_token: Some(value), ..self.clone() })
+        Ok(Self { store_token: Some(Arc::new(value)), ..self.clone() })
     }
 
     /// A manifest, by tag or digest. Its digest is computed here; what the reference or the registry says
@@ -271,7 +271,7 @@ impl Client {
         let send = async {
             let http = self.http_for(url, Some(registry), Direction::Up)?;
             let request = Outgoing::new_file(method, content);
-            let token = self.store_token.as_ref();
+            let token = self.store_token.as_deref();
             let (response, last) = self.send(&http, Some(registry), url, &request, token).await?;
             let location = response.headers().get(header::LOCATION);
             let location = location.and_then(|value| value.to_str().ok());

@@ -31,7 +31,7 @@ pub(crate) struct Fetched {
 enum Source {
     /// There is nowhere to fetch from: what was not recorded was not wanted.
     Recording,
-    World(World),
+    World(Box<World>),
 }
 
 /// Where documents are fetched.
@@ -57,7 +57,7 @@ impl Fetched {
     ) -> Self {
         let left = client.deadline();
         let world = World { image, client, digest, evidence, left };
-        Self { documents, failures, source: Source::World(world) }
+        Self { documents, failures, source: Source::World(Box::new(world)) }
     }
 
     /// Those of a recording, and why others were not there.

@@ -344,7 +344,8 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, KeyringError> {
     for entry in std::fs::read_dir(folder).map_err(fault)? {
         let path = entry.map_err(fault)?.path();
         let known = path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e == *known));
-        if known && path.is_file() {
+        // cosign's is none of OpenPGP.
+        if known && !path.ends_with("cosign.key") && path.is_file() {
             files.push(path);
         }
     }

@@ -11,7 +11,7 @@ use countersign::rule::Description;
 use jiff::Timestamp;
 
 use crate::cli::options::{RegistryArgs, StoreArgs, now, time};
-use crate::cli::signer::{KeyArgs, SignerParts};
+use crate::cli::signer::{Key, KeyArgs, SignerParts};
 use crate::cli::{Exit, print, runtime};
 
 /// Push a rule's module to a registry, and sign it
@@ -68,6 +68,9 @@ impl Args {
         let client = self.key.authorized(self.registry.client()?)?;
         let now = now()?;
         let key = self.key.open(now)?;
+        if let Some(Key::Sigstore(_)) = key {
+            bail!("rules are signed by OpenPGP keys, which rulesFrom of a policy asks for");
+        }
         let signer = key.map(|key| SignerParts::new(key, &self.store, now)).transpose()?;
         let unusable = || format!("cannot push {}", self.module.display());
         let module = artifact::read_module(&self.module).with_context(unusable)?;
@@ -77,7 +80,7 @@ impl Args {
         let push = publish::push(&client, &reference, &artifact, signing.as_ref());
         let pushed = runtime()?.block_on(push).with_context(unusable)?;
         if let (Some(signed), Some(parts)) = (&pushed.signed, &signer) {
-            parts.tell(signed, &artifact.digest());
+            parts.tell(signed, &artifact.digest(), &pushed.pinned)?;
         }
         print(&format!("oci://{}\n", pushed.pinned))?;
         Ok(Exit::Success)
