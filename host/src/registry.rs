@@ -17,6 +17,7 @@ mod auth;
 mod certs;
 mod client;
 mod credentials;
+mod download;
 mod keyring;
 mod limits;
 mod referrers;
@@ -24,9 +25,10 @@ mod throttle;
 mod upload;
 
 pub use client::{Client, InvalidToken, Manifest};
-pub(crate) use client::{Download, Stored, shown};
+pub(crate) use client::{Stored, shown};
 pub use credentials::CredentialsError;
 pub(crate) use credentials::effective_user;
+pub(crate) use download::Download;
 pub use keyring::{DockerConfig, Keyring};
 pub(crate) use upload::Upload;
 

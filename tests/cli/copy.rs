@@ -397,7 +397,10 @@ fn a_registry_that_dies_in_the_middle_is_asked_again_and_then_given_up() {
     let blob = Digest::sha256(b"layer of amd64");
     let path = format!("/v2/shop/web/blobs/{blob}");
     let broken = || Answer::status(200).truncated("layer", 14);
-    server.in_turn(&path, [broken(), Answer::ok("layer of amd64"), broken()]);
+    server.in_turn(
+        &path,
+        [Answer::status(200).truncated("", 14), Answer::ok("layer of amd64"), broken()],
+    );
     images.copied("shop/web:1 dir:a", &images.image);
     assert_eq!(server.requests_to(&path).len(), 2);
     for to in ["dir:b", "oci:c", "oci-archive:d.tar", "oci:c:again"] {
@@ -414,6 +417,50 @@ fn a_registry_that_dies_in_the_middle_is_asked_again_and_then_given_up() {
     images.fault("dir:a shop/other:1", &["status 507", "the disk is full"]);
     assert_eq!(images.place.registry.manifests("shop/other"), [] as [&str; 0]);
     images.assert_tidy();
+}
+
+#[test]
+fn a_blob_goes_on_where_it_broke_off() {
+    let blob = Digest::sha256(b"layer of amd64");
+    let path = format!("/v2/shop/web/blobs/{blob}");
+    let rest =
+        |from: &str| Answer::status(206).header("content-range", format!("bytes {from}-13/14"));
+    for (answer, asked_once_more, wrong) in [
+        (rest("5").body(" of amd64"), false, false),
+        // Not what was asked for: all of it is asked for once more.
+        (rest("4").body("r of amd64"), true, false),
+        (Answer::ok("layer of amd64"), true, false),
+        (Answer::error(416, "RANGE_INVALID", "no ranges here"), true, false),
+        // What was asked for, and another blob.
+        (rest("5").body(" of arm64"), false, true),
+    ] {
+        for to in ["dir:a", "shop/other:1"] {
+            let images = Images::new();
+            images.place.registry.refuse_mounts();
+            let server = &images.place.registry.server;
+            let broken = Answer::status(200).truncated("layer", 14);
+            let whole = Answer::ok("layer of amd64");
+            server.in_turn(&path, [broken, answer.clone(), whole]);
+            if wrong {
+                images.fault(&format!("shop/web:1 {to}"), &["has the digest", blob.as_str()]);
+                continue;
+            }
+            images.copied(&format!("shop/web:1 {to}"), &images.image);
+            let asked: Vec<_> = server
+                .requests_to(&path)
+                .iter()
+                .map(|request| {
+                    request
+                        .headers
+                        .get("range")
+                        .map(|range| range.to_str().expect("text").to_owned())
+                })
+                .collect();
+            let mut expected = vec![None, Some("bytes=5-".to_owned())];
+            expected.extend(asked_once_more.then_some(None));
+            assert_eq!(asked, expected);
+        }
+    }
 }
 
 #[test]

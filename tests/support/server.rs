@@ -265,7 +265,7 @@ impl Answer {
 
     /// With the first bytes of a body of which `declared` were promised; then the connection breaks.
     pub(crate) fn truncated(self, first: impl Into<Vec<u8>>, declared: u64) -> Self {
-        let content = Content::Truncated(Bytes::from(first.into()));
+        let content = Content::Truncated(Bytes::from(first.into()), false);
         Self { content, ..self.header("content-length", declared.to_string()) }
     }
 
@@ -418,7 +418,8 @@ enum Content {
     Endless,
     Exact(Bytes),
     Stalled(Bytes),
-    Truncated(Bytes),
+    /// And whether it has gone out.
+    Truncated(Bytes, bool),
 }
 
 impl Body for Content {
@@ -427,22 +428,28 @@ impl Body for Content {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let next = match &mut *self {
             Self::Endless => Bytes::from_static(&[b' '; 16 * 1024]),
             Self::Chunked(rest)
             | Self::Exact(rest)
             | Self::Stalled(rest)
-            | Self::Truncated(rest) => std::mem::take(rest),
+            | Self::Truncated(rest, _) => std::mem::take(rest),
         };
         if !next.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(next))));
         }
-        match &*self {
+        match &mut *self {
             // Nobody is told to ask again: there never is more.
             Self::Stalled(_) => Poll::Pending,
-            Self::Truncated(_) => Poll::Ready(Some(Err(BrokenOff))),
+            // What there is goes out while one waits.
+            Self::Truncated(_, gone @ false) => {
+                *gone = true;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Self::Truncated(..) => Poll::Ready(Some(Err(BrokenOff))),
             _ => Poll::Ready(None),
         }
     }

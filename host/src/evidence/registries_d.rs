@@ -81,6 +81,16 @@ impl RegistriesD {
         self.location(reference, Access::Write)
     }
 
+    /// Whether it is said where signatures are written, not only where they are read.
+    pub fn has_staging(&self, reference: &Reference) -> bool {
+        let said = |section: &Section| {
+            let staging = [&section.lookaside_staging, &section.sigstore_staging];
+            let staged = staging.into_iter().flatten().any(|store| !store.is_empty());
+            section.store(Access::Write).map(|_| staged)
+        };
+        self.first(reference, said).unwrap_or(false)
+    }
+
     /// The configuration of a verifier that reads where this one has signatures written.
     #[must_use]
     pub fn staged(&self) -> Self {

@@ -21,7 +21,8 @@ pub struct StagingServer {
 }
 
 impl StagingServer {
-    /// What `registries` says of a repository, if it is a server.
+    /// What `lookaside-staging` of `registries` says of a repository, if it is a server. A server that signatures are
+    /// read from is none that takes them.
     ///
     /// # Errors
     ///
@@ -31,7 +32,8 @@ impl StagingServer {
         repository: &Reference,
     ) -> Result<Option<Self>, RegistriesDError> {
         let location = registries.staging(repository)?;
-        let served = matches!(location.scheme(), "http" | "https");
+        let served =
+            matches!(location.scheme(), "http" | "https") && registries.has_staging(repository);
         let registry = repository.domain().to_owned();
         Ok(served.then_some(Self { location, registry }))
     }

@@ -102,8 +102,8 @@ pub enum StagingError {
     },
     /// Signatures go somewhere else than into a folder.
     #[error(
-        "cannot write signatures of {repository} to {url}: expected lookaside-staging: file:///FOLDER for it in \
-         registries.d"
+        "cannot write signatures of {repository} to {url}: expected lookaside-staging: file:///FOLDER or \
+         https://SERVER for it in registries.d"
     )]
     NoFolder {
         /// Whose signatures.

@@ -150,31 +150,6 @@ impl Client {
         Err(RegistryError::Blob { host, expected, found: Digest::sha256(&content) })
     }
 
-    /// A blob of a repository, as a stream that nobody has checked yet.
-    ///
-    /// # Errors
-    ///
-    /// Every [`RegistryError`].
-    pub(crate) async fn download(
-        &self,
-        repository: &Reference,
-        digest: &Digest,
-    ) -> Result<Download, RegistryError> {
-        let registry = self.registry(repository)?;
-        let url = registry.url(&format!("v2/{}/blobs/{digest}", repository.path()))?;
-        let what = format!("blob {digest} of {}", repository.name());
-        let ask = async {
-            let request = Outgoing::get(None);
-            let asked = self.ask(&registry, repository, Access::Pull, &url, &request, &what);
-            let (response, last) = asked.await?;
-            match response.status().as_u16() {
-                200 => Ok(Download { response, url: last }),
-                _ => Err(failure(&registry, response, &last, &what).await),
-            }
-        };
-        self.within_deadline(registry.host(), ask).await
-    }
-
     /// Whether the registry keeps signatures itself (`X-Registry-Supports-Signatures`).
     pub(crate) async fn keeps_signatures(
         &self,
@@ -742,20 +717,6 @@ pub struct Manifest {
     pub content_type: Option<String>,
 }
 
-/// A body on its way. A server that falls silent in the middle is given up.
-#[derive(Debug)]
-pub(crate) struct Download {
-    response: Response,
-    url: Url,
-}
-
-impl Download {
-    /// The next bytes; `None` at the end.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
-        self.response.chunk().await.map_err(|e| transfer_error(&self.url, &e))
-    }
-}
-
 /// What a signature store says to a file.
 pub(crate) enum Stored {
     /// Who asks may not.
@@ -784,6 +745,8 @@ pub(super) struct Outgoing<'a> {
     method: Method,
     accept: Option<&'static str>,
     content_type: Option<&'a str>,
+    /// The first byte that is wanted, if that is not the very first.
+    wanted_from: Option<u64>,
     /// Which bytes of a whole these are.
     range: Option<String>,
     /// Whether there must be nothing yet.
@@ -808,7 +771,20 @@ enum Direction {
 impl<'a> Outgoing<'a> {
     pub(super) fn get(accept: Option<&'static str>) -> Self {
         let body = Content::Bytes(Bytes::new());
-        Self { method: Method::GET, accept, content_type: None, range: None, anew: false, body }
+        Self {
+            method: Method::GET,
+            accept,
+            content_type: None,
+            wanted_from: None,
+            range: None,
+            anew: false,
+            body,
+        }
+    }
+
+    /// The bytes from this one on.
+    pub(super) fn get_from(first: u64) -> Self {
+        Self { wanted_from: Some(first).filter(|first| *first > 0), ..Self::get(None) }
     }
 
     pub(super) fn head() -> Self {
@@ -859,6 +835,9 @@ impl<'a> Outgoing<'a> {
         }
         if let Some(content_type) = self.content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
+        }
+        if let Some(first) = self.wanted_from {
+            request = request.header(header::RANGE, format!("bytes={first}-"));
         }
         if let Some(range) = &self.range {
             request = request.header(header::CONTENT_RANGE, range);

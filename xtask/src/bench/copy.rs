@@ -23,7 +23,7 @@ pub(super) fn measure(binary: &Path, smoke: bool) -> Result<Vec<Row>> {
     };
     let bench = Bench::set_up(binary, layer_bytes)?;
     let [ours, theirs] = bench.copies(rounds)?;
-    let mebibytes = LAYERS as u64 * layer_bytes / 1024 / 1024;
+    let mebibytes = (LAYERS as u64 * layer_bytes).div_ceil(1024 * 1024);
     let copy = Row {
         id: "a",
         what: format!("(a) copy {mebibytes} MiB in {LAYERS} layers between two registries"),
