@@ -19,9 +19,11 @@ use crate::telemetry::Metrics;
 
 mod api;
 mod certificates;
+mod objects;
 mod pull_secrets;
 
 pub use certificates::{TlsSecret, Written};
+pub use objects::{Applied, Apply, Change, Resource};
 use pull_secrets::Keyrings;
 
 /// Access to the API of the cluster that this process runs in. Cheap to clone; what is remembered is
@@ -121,6 +123,11 @@ impl Cluster {
         Self { client: self.client, keyrings: Keyrings::new(&settings), settings }
     }
 
+    /// The namespace of whoever names none: that of the kubeconfig's context, or of the pod.
+    pub fn namespace(&self) -> &str {
+        self.client.default_namespace()
+    }
+
     /// The credentials with which the kubelet would pull for a pod: those of its own pull secrets, then
     /// those of its service account's. A Secret or service account that does not exist is passed over, as
     /// the kubelet does; [`Keyring::warnings`] tells.
@@ -152,6 +159,16 @@ pub enum ClusterError {
         /// What is wrong.
         fault: String,
     },
+    /// Somebody else has fields of it at other values.
+    #[error(
+        "cannot apply {what}: {fields}; leave it to them, or take the fields over with --force-conflicts"
+    )]
+    Conflict {
+        /// What was to be applied.
+        what: String,
+        /// Whose they are, in words.
+        fields: String,
+    },
     /// The process does not know how to ask.
     #[error(
         "cannot use the Kubernetes API: {fault}; run in a pod with a service account, or set KUBECONFIG"
@@ -177,7 +194,7 @@ pub enum ClusterError {
          account that right"
     )]
     Forbidden {
-        /// `get`, `create`, `update` or `patch`.
+        /// `get`, `list`, `create`, `update`, `patch` or `delete`.
         verb: &'static str,
         /// What was asked for.
         what: String,
@@ -199,6 +216,14 @@ pub enum ClusterError {
         whose: String,
         /// How many there may be.
         limit: usize,
+    },
+    /// The cluster does not know the kind.
+    #[error("the Kubernetes API has no kind {kind} of {api_version}; install what defines it")]
+    Unknown {
+        /// For example `Task`.
+        kind: String,
+        /// For example `tekton.dev/v1`.
+        api_version: String,
     },
     /// The API cannot be asked.
     #[error("cannot read {what} from the Kubernetes API: {fault}")]

@@ -26,15 +26,7 @@ impl Cluster {
             404 => return Ok(None),
             _ => return Err(answer.refusal(&Method::GET, what)),
         }
-        // The parser's own message could quote a secret.
-        serde_json::from_slice(&answer.content).map(Some).map_err(|e| ClusterError::Unreadable {
-            what: what.to_owned(),
-            fault: format!(
-                "it is not the object that was expected, line {} column {}",
-                e.line(),
-                e.column()
-            ),
-        })
+        answer.read(what).map(Some)
     }
 
     /// Ask, and give whatever is answered.
@@ -96,6 +88,19 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// The object that was answered.
+    pub(super) fn read<T: DeserializeOwned>(&self, what: &str) -> Result<T, ClusterError> {
+        // The parser's own message could quote a secret.
+        serde_json::from_slice(&self.content).map_err(|e| ClusterError::Unreadable {
+            what: what.to_owned(),
+            fault: format!(
+                "it is not the object that was expected, line {} column {}",
+                e.line(),
+                e.column()
+            ),
+        })
+    }
+
     /// What an answer means that is none of those that were expected.
     pub(super) fn refusal(&self, method: &Method, what: &str) -> ClusterError {
         if matches!(self.status, 401 | 403) {
@@ -163,6 +168,7 @@ fn verb(method: &Method) -> &'static str {
         "POST" => "create",
         "PUT" => "update",
         "PATCH" => "patch",
+        "DELETE" => "delete",
         _ => "get",
     }
 }
