@@ -25,6 +25,7 @@ mod registry;
 mod rule_run;
 mod rules;
 mod sign;
+mod tekton;
 mod verify;
 
 /// A user with a home folder, and nothing else.

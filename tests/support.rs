@@ -9,8 +9,10 @@ use guest_build::{Guest, Toolchain};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine, Store};
 
+pub(crate) mod cluster;
 pub(crate) mod registry;
 pub(crate) mod server;
+pub(crate) mod tekton;
 pub(crate) mod tls;
 
 /// The workspace's root.

@@ -30,6 +30,7 @@ mod serve;
 mod sign;
 mod signer;
 mod snapshot;
+mod tekton;
 mod verify;
 mod webhook_config;
 
@@ -137,6 +138,8 @@ enum Command {
     Serve(serve::Args),
     WebhookConfig(Box<webhook_config::Args>),
     NodeConfig(Box<node_config::Args>),
+    #[command(subcommand)]
+    Tekton(tekton::Command),
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -163,6 +166,7 @@ impl Command {
             Self::Serve(args) => args.run(),
             Self::WebhookConfig(args) => args.run(),
             Self::NodeConfig(args) => args.run(),
+            Self::Tekton(command) => command.run(),
             Self::Demo(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),

@@ -28,6 +28,7 @@ pub mod rules;
 pub mod serve;
 pub mod sign;
 pub mod signer;
+pub mod tekton;
 pub mod telemetry;
 pub mod verdicts;
 pub mod webhook_config;
