@@ -15,6 +15,7 @@ use crate::support::tls::Authority;
 
 mod access;
 mod certificates;
+mod objects;
 mod pull_secrets;
 mod real_registry;
 

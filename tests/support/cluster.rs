@@ -285,7 +285,8 @@ impl State {
 
 /// What Tekton's webhooks fill in.
 fn default(object: &mut Value) {
-    for param in object["spec"]["params"].as_array_mut().into_iter().flatten() {
+    let params = object.pointer_mut("/spec/params").and_then(Value::as_array_mut);
+    for param in params.into_iter().flatten() {
         let members = param.as_object_mut().expect("a parameter");
         members.entry("type").or_insert_with(|| "string".into());
     }
