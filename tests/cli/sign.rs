@@ -123,6 +123,9 @@ fn a_signed_image_satisfies_who_wants_the_signature_by_tag_and_by_digest() {
     for name in [&image, &pinned] {
         assert_eq!(signatory.verify("signing", name).status, Some(0), "{name}");
     }
+    // What nobody set in a pipeline is empty.
+    let again = signatory.sign(&format!("--as= --cert-dir= {image}"));
+    assert!(again.stderr.contains("there was a signature already"), "{again:?}");
     // Under another tag it was not signed.
     signatory.registry.put("shop/web", "2", support::manifest("web").as_bytes());
     assert_eq!(signatory.verify("signing", &signatory.name("web:2")).status, Some(1));

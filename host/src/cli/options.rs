@@ -233,10 +233,10 @@ pub(super) struct RegistryArgs {
 
     /// The folder with certificates (*.crt, *.cert, *.key) for every registry
     ///
-    /// Default: HOST[:PORT] in certs.d of ~/.config/containers, /etc/containers and /etc/docker, see
+    /// Default, also if DIR is empty: HOST[:PORT] in certs.d of ~/.config/containers, /etc/containers and /etc/docker, see
     /// containers-certs.d(5), beside the authorities that the system trusts.
     #[arg(long, value_name = "DIR")]
-    cert_dir: Option<PathBuf>,
+    cert_dir: Option<OsString>,
 }
 
 impl RegistryArgs {
@@ -255,7 +255,9 @@ impl RegistryArgs {
                 .with_context(|| format!("cannot read credentials of {}", file.display()))?;
             settings.auth_files = vec![file.clone()];
         }
-        settings.cert_dir = self.cert_dir.clone();
+        // A workspace of Tekton that nobody bound is an empty path.
+        let cert_dir = self.cert_dir.as_ref().filter(|directory| !directory.is_empty());
+        settings.cert_dir = cert_dir.map(PathBuf::from);
         Ok(Client::new(settings))
     }
 }

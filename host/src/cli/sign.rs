@@ -26,7 +26,7 @@ pub(crate) struct Args {
 
     /// Sign the image as REFERENCE, which is what verifiers compare with the name that they pull
     ///
-    /// Default: the name of the image.
+    /// Default, also if REFERENCE is empty: the name of the image.
     #[arg(long = "as", value_name = "REFERENCE")]
     identity: Option<String>,
 
@@ -58,7 +58,8 @@ impl Args {
                  docker://HOST/PATH, or sign while copying to one: countersign copy --sign-by"
             );
         };
-        let identity = match &self.identity {
+        // A parameter of Tekton that nobody set is empty.
+        let identity = match self.identity.as_deref().filter(|text| !text.is_empty()) {
             Some(text) => identity(text)?.with_default_tag(),
             None => reference.clone(),
         };
