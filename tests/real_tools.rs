@@ -11,6 +11,7 @@ mod laboratory;
 mod nodes;
 mod rule_artifacts;
 mod shipped_rules;
+mod tekton;
 mod tutorial;
 mod workbench;
 
