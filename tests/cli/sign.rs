@@ -370,7 +370,10 @@ fn a_lookaside_server_gets_signatures_and_is_asked_as_verifiers_ask_it() {
         let lookaside = Lookaside::start(older);
         let user = &signatory.user;
         lookaside.registries(user);
-        user.write("token", format!("{TOKEN}\n"));
+        // As a file, and as a cluster mounts it.
+        let token = if older { "mounted/token" } else { "token" };
+        user.write(token, format!("{TOKEN}\n"));
+        let token = token.trim_end_matches("/token").to_owned();
         key_files(user, "other", None);
         let image = signatory.name("web:1");
         let host = lookaside.server.host();
@@ -378,7 +381,7 @@ fn a_lookaside_server_gets_signatures_and_is_asked_as_verifiers_ask_it() {
             let words = format!(
                 "sign --sign-by {key} --registries-d registries.d --plain-http {host} {image}"
             );
-            signatory.run(&format!("{words} --token-file token"))
+            signatory.run(&format!("{words} --token-file {token}"))
         };
         let ended = sign("signing.key");
         assert_eq!(ended.status, Some(0), "{ended:?}");

@@ -42,7 +42,7 @@ pub(super) struct KeyArgs {
 
     /// The file with the bearer token for a lookaside server that signatures are sent to
     ///
-    /// It is shown to no other host. Default, also if FILE is empty: none.
+    /// A folder, such as a mounted Secret, has it in its file token. It is shown to no other host. Default, also if FILE is empty: none.
     #[arg(long, value_name = "FILE")]
     token_file: Option<OsString>,
 }
@@ -54,10 +54,11 @@ impl KeyArgs {
             return Ok(client);
         };
         let path = Path::new(file);
+        let path = if path.is_dir() { path.join(TOKEN) } else { path.to_owned() };
         let unusable = || format!("cannot use the token of {}", path.display());
         let mut token = String::new();
-        let read =
-            File::open(path).and_then(|from| from.take(MAX_TOKEN_BYTES).read_to_string(&mut token));
+        let read = File::open(&path)
+            .and_then(|from| from.take(MAX_TOKEN_BYTES).read_to_string(&mut token));
         read.with_context(unusable)?;
         client.with_store_token(token.trim_end()).with_context(unusable)
     }
@@ -223,6 +224,9 @@ const COSIGN_KEY: &str = "cosign.key";
 const COSIGN_PASSWORD: &str = "cosign.password";
 
 const INSTEAD: &str = "--passphrase-file or --passphrase-fd";
+
+/// The file of a folder that has a token.
+const TOKEN: &str = "token";
 
 /// Longest token: a service account's has about a kilobyte.
 const MAX_TOKEN_BYTES: u64 = 64 * 1024;
