@@ -1,6 +1,7 @@
 //! Steps of Tekton as its entrypoint starts them: filled-in arguments, mounted Secrets, files for results, some user, no
 //! rights; against a real registry, judged by skopeo. Once as a process, once in a container with a read-only root.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -10,13 +11,13 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use lab::image::{Image as Built, Index};
 use lab::skopeo::{self, Answer};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::laboratory::{Laboratory, Place, laboratory};
 use crate::deploy::documents;
 use crate::support::say;
-use crate::support::tekton::Step;
+use crate::support::tekton::{Step, document, fill, list, text};
 
 #[test]
 fn steps_sign_and_verify_as_the_entrypoint_starts_them() {
@@ -90,7 +91,13 @@ impl<'a> Pod<'a> {
             registries_d: folder.join("registries.d"),
             store: folder.join("signatures"),
         };
-        place.look_into_folder(laboratory.host());
+        // As Kabanero's ConfigMap has it, with nothing for other registries.
+        let store = format!("file://{}", place.store.display());
+        let registries = format!(
+            "default-docker:\n\ndocker:\n  {}:\n    sigstore: {store}\n    sigstore-staging: {store}\n",
+            laboratory.host()
+        );
+        lab::write(&place.registries_d.join("default.yaml"), registries).expect("written");
 
         let images = ["amd64", "arm64"].map(|architecture| {
             (architecture, Built::for_architecture(name, architecture).expect("an image"))
@@ -172,6 +179,7 @@ impl<'a> Pod<'a> {
     fn works(&self) {
         self.copies_and_verifies();
         self.signs_for_those_who_pull_by_tag();
+        self.runs_as_the_pipeline_has_it();
         self.pushes_nothing_unsigned();
     }
 
@@ -226,6 +234,43 @@ impl<'a> Pod<'a> {
         assert!(stderr.contains("there was a signature already"), "{stderr}");
     }
 
+    /// The tasks of build-sign-verify one after the other, each with what those before it gave.
+    fn runs_as_the_pipeline_has_it(&self) {
+        let pipeline = document("pipeline", "build-sign-verify");
+        let mut values = BTreeMap::new();
+        for (name, value) in [
+            ("params.source-image", self.named("built")),
+            ("params.signed-image", self.named("released")),
+            ("params.tag", "1.0".to_owned()),
+            ("params.sign-by", String::new()),
+            ("context.pipelineRun.name", "run-1".to_owned()),
+            ("tasks.build.results.IMAGE_DIGEST", self.digest()),
+        ] {
+            values.insert(name.to_owned(), value);
+        }
+        for task in list(&pipeline["spec"]["tasks"]) {
+            let param =
+                |it: &Value| (text(&it["name"]).to_owned(), fill(text(&it["value"]), &values));
+            let params: Vec<_> = list(&task["params"]).iter().map(param).collect();
+            let params: Vec<_> = params.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let name = text(&task["name"]);
+            if name == "build" {
+                assert_eq!(params, [("IMAGE", self.named("built:run-1").as_str())]);
+                continue;
+            }
+            let step = self.step(text(&task["taskRef"]["name"]), &params);
+            self.done(&step);
+            let results = step.results.keys();
+            let result = |it: &String| (format!("tasks.{name}.results.{it}"), step.result(it));
+            values.extend(results.map(result).collect::<Vec<_>>());
+        }
+        let result = |it: &Value| fill(text(&it["value"]), &values);
+        let results: Vec<_> = list(&pipeline["spec"]["results"]).iter().map(result).collect();
+        assert_eq!(results[..2], [self.named("released:1.0"), self.digest()]);
+        assert!(self.digests[1..].contains(&results[2]), "{results:?}");
+        assert_eq!(self.skopeo(&results[0]), Answer::Allow);
+    }
+
     fn pushes_nothing_unsigned(&self) {
         let (source, target) = (self.named("built:run-1"), self.named("never:1"));
         let faults = [
@@ -250,8 +295,8 @@ impl<'a> Pod<'a> {
 
     /// The StepAction of countersign-copy.
     fn copying(&self, source: &str, target: &str, key: &Path, sign_by: &str) -> Step {
-        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-        let (key, registries_d) = (text(key), text(&self.place.registries_d));
+        let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        let (key, registries_d) = (path(key), path(&self.place.registries_d));
         let params = [
             ("source-image", source),
             ("signed-image", target),

@@ -105,7 +105,7 @@ fn values(declared: &Value, given: &[(&str, &str)]) -> BTreeMap<String, String> 
 }
 
 /// Every variable becomes its value, whatever that contains.
-fn fill(template: &str, values: &BTreeMap<String, String>) -> String {
+pub(crate) fn fill(template: &str, values: &BTreeMap<String, String>) -> String {
     let (mut filled, mut rest) = (String::new(), template);
     while let Some((before, variable)) = rest.split_once("$(") {
         let (name, after) = variable.split_once(')').expect("the end of a variable");
