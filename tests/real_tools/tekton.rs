@@ -140,7 +140,7 @@ impl<'a> Pod<'a> {
         // The registry of the tests has no certificate.
         let (subcommand, rest) = step.arguments.split_first().expect("a command");
         let plain = ["--plain-http".to_owned(), self.laboratory.host().to_owned()];
-        let arguments = [&[subcommand.clone()], &plain[..], rest].concat();
+        let arguments = std::iter::once(subcommand).chain(&plain).chain(rest);
         let mut command = match self.contained {
             true => self.image.container(&self.folder, &step.environment),
             false => self.image.process(&step.environment),
