@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use lab::gpg::Home;
 use lab::image::{Image, Index};
+use lab::podman::Podman;
 use lab::registry::Registry;
 use lab::skopeo::{self, Answer};
 use serde_json::{Value, json};
@@ -80,6 +81,7 @@ fn skopeo_accepts_what_we_sign() {
         assert_eq!(done(&countersign(&laboratory, &folder, &words)), laboratory.image.digest);
         for image in [copied, on_its_way, format!("docker://{signed}")] {
             assert_eq!(ask_skopeo(&place, &image), Answer::Allow, "{kind:?}: {image}");
+            ask_podman(&place, &image);
             assert_eq!(verdict(&laboratory, &place, &[&image]), Answer::Allow, "{kind:?}");
         }
     }
@@ -321,6 +323,19 @@ fn a_registry_that_is_gone_and_a_disk_that_is_full_leave_nothing() {
     }
     assert_eq!(stdout, "2\n2\n2\nb\n", "{stderr}");
     assert_eq!(stderr.matches("No space left on device").count(), 3, "{stderr}");
+}
+
+/// podman pulls the image, where it runs.
+fn ask_podman(place: &Place, image: &str) {
+    let registries = std::fs::read_to_string(place.registries_d.join("lab.yaml"));
+    let folder = tempfile::tempdir().expect("a folder");
+    match Podman::new(folder.path(), &registries.expect("a file of registries.d")) {
+        Ok(podman) => {
+            let answer = podman.pull(image.trim_start_matches("docker://"), &place.policy);
+            assert_eq!(answer.expect("podman starts"), Answer::Allow, "{image}");
+        }
+        Err(fault) => crate::support::say(&format!("SKIPPED: podman does not run here: {fault:#}")),
+    }
 }
 
 fn kind_name(kind: Kind) -> String {
