@@ -14,8 +14,8 @@ use crate::support::server::{Answer, Server};
 use crate::support::tls::Authority;
 
 mod access;
+mod apply;
 mod certificates;
-mod objects;
 mod pull_secrets;
 mod real_registry;
 

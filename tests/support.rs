@@ -9,7 +9,7 @@ use guest_build::{Guest, Toolchain};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine, Store};
 
-pub(crate) mod cluster;
+pub(crate) mod applied;
 pub(crate) mod registry;
 pub(crate) mod server;
 pub(crate) mod tekton;

@@ -18,12 +18,12 @@ use crate::registry::{CredentialsError, Keyring};
 use crate::telemetry::Metrics;
 
 mod api;
+mod apply;
 mod certificates;
-mod objects;
 mod pull_secrets;
 
+pub use apply::{Applied, Apply, Change, Resource};
 pub use certificates::{TlsSecret, Written};
-pub use objects::{Applied, Apply, Change, Resource};
 use pull_secrets::Keyrings;
 
 /// Access to the API of the cluster that this process runs in. Cheap to clone; what is remembered is

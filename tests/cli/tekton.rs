@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::deploy::{documents, name};
-use crate::support::cluster::Cluster;
+use crate::support::applied::Cluster;
 
 /// The project's image, as an organisation names it.
 const IMAGE: &str = "registry.example.com/countersign@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";

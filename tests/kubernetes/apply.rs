@@ -3,7 +3,7 @@
 use countersign::kubernetes::{Applied, Apply, Change, Resource};
 
 use super::*;
-use crate::support::cluster::Cluster as Store;
+use crate::support::applied::Cluster as Store;
 
 const LABEL: (&str, &str) = ("example.com/made-by", "tests");
 
