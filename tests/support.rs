@@ -10,6 +10,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine, Store};
 
 pub(crate) mod applied;
+pub(crate) mod cluster;
 pub(crate) mod registry;
 pub(crate) mod server;
 pub(crate) mod tekton;

@@ -9,6 +9,7 @@ mod expiry;
 mod files;
 mod kubernetes;
 mod sigstore;
+mod stored;
 mod unattended;
 mod user;
 
@@ -31,8 +32,9 @@ use serde_json::{Value, json};
 pub use self::description::{Component, Description, Secret, Standing};
 pub use self::expiry::{Expiry, InvalidExpiry};
 pub use self::files::{FilesError, Places};
-pub use self::kubernetes::{InvalidName, Manifests, ObjectName, Previous};
+pub use self::kubernetes::{InvalidName, Manifests, ObjectName};
 pub use self::sigstore::{SigstoreError, SigstoreKey};
+pub use self::stored::{Previous, Published, StoredFault, StoredKey, annotation};
 pub use self::unattended::{Mistake, Mistakes, Protection, Unattended};
 pub use self::user::{InvalidUser, UserId};
 pub use openpgp::crypto::Password;
@@ -133,6 +135,12 @@ pub struct SecretKey {
 }
 
 impl SecretKey {
+    /// The one key with a secret that these bytes are, armoured or binary.
+    pub fn read(content: &[u8]) -> Option<Self> {
+        let [cert] = <[Cert; 1]>::try_from(parsed(content).ok()?).ok()?;
+        cert.is_tsk().then_some(Self { cert })
+    }
+
     /// As `gpg --armor --export-secret-keys` writes it: its own file's content.
     ///
     /// # Errors
@@ -150,6 +158,11 @@ impl SecretKey {
     /// Of the primary key, in upper-case hexadecimal.
     pub fn fingerprint(&self) -> String {
         self.cert.fingerprint().to_hex()
+    }
+
+    /// What there is to know of it, at the time `now` in seconds since 1970-01-01 UTC.
+    pub fn describe(&self, now: u64) -> Description {
+        Description::of(&self.cert, SystemTime::UNIX_EPOCH + Duration::from_secs(now))
     }
 }
 
@@ -172,6 +185,22 @@ impl PublicKeys {
     pub fn open(file: &Path) -> Result<Self, KeyError> {
         let keys = certs(file)?;
         Ok(Self(keys.into_iter().map(Cert::strip_secret_key_material).collect()))
+    }
+
+    /// The public halves of the keys that these bytes are, if they are keys, at least one.
+    pub fn read(content: &[u8]) -> Option<Self> {
+        let keys = parsed(content).ok().filter(|keys| !keys.is_empty())?;
+        Some(Self(keys.into_iter().map(Cert::strip_secret_key_material).collect()))
+    }
+
+    /// All of these, in this order.
+    pub fn all(keys: Vec<Self>) -> Self {
+        Self(keys.into_iter().flat_map(|keys| keys.0).collect())
+    }
+
+    /// Each for itself.
+    pub fn each(&self) -> impl Iterator<Item = Self> {
+        self.0.iter().map(|cert| Self(vec![cert.clone()]))
     }
 
     /// As `gpg --export` writes them.
@@ -274,13 +303,15 @@ impl Algorithm {
 fn certs(file: &Path) -> Result<Vec<Cert>, KeyError> {
     let content = read_limited(file, MAX_KEYS_BYTES).map_err(KeyError::File)?;
     let unusable = |fault| KeyError::Unusable { path: file.display().to_string(), fault };
-    let read: openpgp::Result<Vec<Cert>> =
-        CertParser::from_bytes(&content).and_then(Iterator::collect);
-    let certs = read.map_err(|fault| unusable(format!("{fault:#}")))?;
+    let certs = parsed(&content).map_err(|fault| unusable(format!("{fault:#}")))?;
     if certs.is_empty() {
         return Err(unusable("there is no key in it".to_owned()));
     }
     Ok(certs)
+}
+
+fn parsed(content: &[u8]) -> openpgp::Result<Vec<Cert>> {
+    CertParser::from_bytes(content).and_then(Iterator::collect)
 }
 
 /// Largest file with keys: as large as one that a policy may name.

@@ -20,11 +20,15 @@ use crate::telemetry::Metrics;
 mod api;
 mod apply;
 mod certificates;
+mod objects;
 mod pull_secrets;
+mod signing_keys;
 
 pub use apply::{Applied, Apply, Change, Resource};
 pub use certificates::{TlsSecret, Written};
+pub use objects::{Collection, ObjectPath};
 use pull_secrets::Keyrings;
+pub use signing_keys::{SigningKeyError, SigningKeyPlace};
 
 /// Access to the API of the cluster that this process runs in. Cheap to clone; what is remembered is
 /// shared by all clones.
@@ -126,6 +130,11 @@ impl Cluster {
     /// The namespace of whoever names none: that of the kubeconfig's context, or of the pod.
     pub fn namespace(&self) -> &str {
         self.client.default_namespace()
+    }
+
+    /// For what has nothing to do with secrets: it logs what it cannot understand.
+    pub(crate) fn client(&self) -> kube::Client {
+        self.client.clone()
     }
 
     /// The credentials with which the kubelet would pull for a pod: those of its own pull secrets, then

@@ -10,6 +10,7 @@ use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse as _;
 
 use super::*;
+use crate::support::cluster::ApiServer;
 
 /// `keygen WORDS` for somebody.
 fn keygen(user: &User, words: &str) -> Command {
@@ -226,7 +227,8 @@ fn a_cluster_gets_a_secret_and_a_config_map() {
     assert_eq!(documents[0]["metadata"]["name"], "a.b");
     assert_eq!(documents[1]["metadata"]["name"], "c");
     assert_eq!(documents[1]["metadata"].get("namespace"), None);
-    assert_eq!(documents[1]["data"].as_object().map(serde_json::Map::len), Some(1));
+    assert_eq!(documents[1]["data"]["public.asc"], documents[1]["data"]["trusted.asc"]);
+    assert_eq!(documents[1]["data"].as_object().map(serde_json::Map::len), Some(2));
     let past = format!("{plain} --previous old.asc --until 2001-01-01");
     Ended::of(&mut keygen(&user, &past)).assert_error(&["invalid --until"]);
 }
@@ -324,4 +326,117 @@ fn a_key_pair_of_sigstore_has_its_public_half_beside_it() {
     assert_eq!(export.stdout, fs::read_to_string(user.path("open.pub")).expect("a key"));
     let again = user.run("keygen --sigstore --no-passphrase --out .");
     again.assert_error(&["there already"]);
+}
+
+/// `keygen WORDS` for somebody who may use this API.
+fn keygen_at(api: &ApiServer, user: &User, words: &str) -> Ended {
+    user.write("kubeconfig", api.kubeconfig());
+    let mut command = keygen(user, &format!("--type ed25519 --kubernetes --apply {words}"));
+    command.env("KUBECONFIG", user.path("kubeconfig"));
+    Ended::of(&mut command)
+}
+
+/// The key in a Secret's entry.
+fn stored(secret: &Value) -> SigningKey {
+    let data = BASE64_STANDARD.decode(secret["data"]["secret.asc"].as_str().expect("a key"));
+    SigningKey::read(&data.expect("base64"), None, now()).expect("a key that signs")
+}
+
+/// The fingerprints of an entry of a ConfigMap.
+fn published(config_map: &Value, entry: &str) -> Vec<String> {
+    let armour = config_map["data"][entry].as_str().expect("keys");
+    let keys = sequoia_openpgp::cert::CertParser::from_bytes(armour).expect("keys");
+    keys.map(|key| key.expect("a key").fingerprint().to_hex()).collect()
+}
+
+#[test]
+fn a_key_is_created_in_a_cluster_once_and_shown_nowhere() {
+    let (api, user) = (ApiServer::start(), User::new());
+    let ended = keygen_at(&api, &user, "--no-passphrase");
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert!(!format!("{ended:?}").contains("PGP"), "{ended:?}");
+    let (secret, config_map) =
+        (api.get("secrets/signature-secret-key"), api.get("configmaps/signature-public-key"));
+    let key = stored(&secret);
+    key.sign(b"payload", now()).expect("a signature");
+    assert_eq!(said(&ended, "fingerprint"), key.fingerprint());
+    assert_eq!(published(&config_map, "trusted.asc"), [key.fingerprint()]);
+    assert!(ended.stdout.contains("Secret signature-secret-key of namespace build"), "{ended:?}");
+    assert!(api.written_elsewhere().iter().all(|r| !r.body.contains("PRIVATE")));
+
+    let again = keygen_at(&api, &user, "--no-passphrase");
+    again.assert_error(&["Secret \"signature-secret-key\"", "choose another --name", "--rotate"]);
+    assert_eq!(api.get("secrets/signature-secret-key"), secret);
+    let other = keygen_at(&api, &user, "--no-passphrase --name other");
+    other.assert_error(&["ConfigMap \"signature-public-key\"", "--config-map"]);
+    assert_eq!(api.get("secrets/other"), Value::Null);
+    let other = keygen_at(&api, &user, "--no-passphrase --name other --config-map other-public");
+    assert_eq!(other.status, Some(0), "{other:?}");
+    let rest = keygen_at(&api, &user, "--no-passphrase --name a --config-map b --namespace sign");
+    assert_eq!(rest.status, Some(0), "{rest:?}");
+    assert!(!api.asked("POST /api/v1/namespaces/sign/secrets").is_empty());
+}
+
+#[test]
+fn rotation_keeps_the_old_public_key_and_publishes_the_new_one_first() {
+    let (api, user) = (ApiServer::start(), User::new());
+    let rotate = "--no-passphrase --rotate --until 30d";
+    keygen_at(&api, &user, rotate).assert_error(&["leave out --rotate"]);
+    let first = said(&keygen_at(&api, &user, "--no-passphrase"), "fingerprint").to_owned();
+    let ended = keygen_at(&api, &user, rotate);
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let key = stored(&api.get("secrets/signature-secret-key"));
+    assert_ne!(key.fingerprint(), first);
+    assert_eq!(said(&ended, "fingerprint"), key.fingerprint());
+    assert!(ended.stdout.contains(&format!("previous     {first}, trusted until ")), "{ended:?}");
+    let config_map = api.get("configmaps/signature-public-key");
+    assert_eq!(published(&config_map, "public.asc"), [key.fingerprint()]);
+    assert_eq!(published(&config_map, "previous.asc"), [first.clone()]);
+    assert_eq!(published(&config_map, "trusted.asc"), [key.fingerprint(), first.clone()]);
+    let writes: Vec<_> = api.asked("PUT ").into_iter().collect();
+    let place = "PUT /api/v1/namespaces/build/";
+    let expected = [
+        "configmaps/signature-public-key",
+        "secrets/signature-secret-key",
+        "configmaps/signature-public-key",
+    ];
+    assert_eq!(writes, expected.map(|name| format!("{place}{name}")));
+
+    // Somebody else is faster: the key stays, and asking again brings it to its end.
+    api.fail("PUT", "secrets", 409, 1);
+    keygen_at(&api, &user, rotate).assert_error(&["changed meanwhile by somebody else"]);
+    assert_eq!(stored(&api.get("secrets/signature-secret-key")).fingerprint(), key.fingerprint());
+    let ended = keygen_at(&api, &user, rotate);
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let third = stored(&api.get("secrets/signature-secret-key")).fingerprint();
+    let trusted = published(&api.get("configmaps/signature-public-key"), "trusted.asc");
+    assert_eq!(trusted, [third, first, key.fingerprint()]);
+
+    api.edit("secrets/signature-secret-key", |secret| {
+        secret["metadata"]["annotations"]["countersign/owner"] = "ImageSigning x".into();
+    });
+    keygen_at(&api, &user, rotate).assert_error(&["looked after by ImageSigning x"]);
+}
+
+#[test]
+fn a_key_that_cannot_be_stored_is_told_with_what_to_do() {
+    let (api, user) = (ApiServer::start(), User::new());
+    api.fail("POST", "configmaps", 403, 1);
+    let ended = keygen_at(&api, &user, "--no-passphrase");
+    ended.assert_error(&["ConfigMap", "was not written", "create", "delete it and try again"]);
+    api.delete("secrets/signature-secret-key");
+    api.fail("GET", "secrets", 403, 1);
+    keygen_at(&api, &user, "--no-passphrase").assert_error(&["get Secret"]);
+    assert_eq!(api.get("secrets/signature-secret-key"), Value::Null);
+    for (words, fault) in [
+        ("--rotate --no-passphrase", "--until"),
+        ("--until 30d --no-passphrase", "--until needs --previous or --rotate"),
+        ("--rotate --until never --no-passphrase", "expected a date or a duration"),
+        ("--rotate --until 30d --previous x --no-passphrase", "cannot be used with"),
+    ] {
+        keygen_at(&api, &user, words).assert_error(&[fault]);
+    }
+    let mut nowhere = keygen(&user, "--kubernetes --apply --no-passphrase");
+    nowhere.env("KUBECONFIG", user.path("none"));
+    Ended::of(&mut nowhere).assert_error(&["cannot use the Kubernetes API"]);
 }

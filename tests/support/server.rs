@@ -20,7 +20,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::tls::Identity;
@@ -263,6 +263,11 @@ impl Answer {
         Self { content: Content::Stalled(Bytes::from(first.into())), ..self }
     }
 
+    /// With a body of what is sent, as long as somebody may send.
+    pub(crate) fn live(self, parts: mpsc::UnboundedReceiver<Bytes>) -> Self {
+        Self { content: Content::Live(Arc::new(Mutex::new(parts))), ..self }
+    }
+
     /// With the first bytes of a body of which `declared` were promised; then the connection breaks.
     pub(crate) fn truncated(self, first: impl Into<Vec<u8>>, declared: u64) -> Self {
         let content = Content::Truncated(Bytes::from(first.into()), false);
@@ -417,6 +422,7 @@ enum Content {
     Chunked(Bytes),
     Endless,
     Exact(Bytes),
+    Live(Arc<Mutex<mpsc::UnboundedReceiver<Bytes>>>),
     Stalled(Bytes),
     /// And whether it has gone out.
     Truncated(Bytes, bool),
@@ -431,6 +437,10 @@ impl Body for Content {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let next = match &mut *self {
+            Self::Live(parts) => {
+                let next = parts.lock().unwrap_or_else(PoisonError::into_inner).poll_recv(context);
+                return next.map(|part| part.map(|part| Ok(Frame::data(part))));
+            }
             Self::Endless => Bytes::from_static(&[b' '; 16 * 1024]),
             Self::Chunked(rest)
             | Self::Exact(rest)

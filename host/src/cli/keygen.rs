@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use countersign::keys::{
-    Algorithm, Expiry, Manifests, Mistakes, ObjectName, Password, Places, Plan, Previous,
-    Protection, PublicKeys, SecretKey, SigstoreKey, Unattended, UserId, requirement_of_file,
+    Algorithm, Expiry, Mistakes, Password, Places, Plan, Protection, SecretKey, SigstoreKey,
+    Unattended, UserId, requirement_of_file,
 };
 use countersign::report::{printable, time};
-use countersign::webhook_config::Namespace;
 use serde_json::json;
 
+use self::kubernetes::KubernetesArgs;
 use super::options::now;
 use super::passphrase::PassphraseArgs;
 use super::{Exit, print};
+
+mod kubernetes;
 
 /// Make a key that signs images
 ///
@@ -83,47 +85,6 @@ pub(crate) struct Args {
     kubernetes: KubernetesArgs,
 }
 
-/// What a cluster gets instead of files.
-#[derive(clap::Args, Debug)]
-#[command(next_help_heading = "Kubernetes")]
-struct KubernetesArgs {
-    /// Print a Secret with the secret half and a ConfigMap with the public half, instead of writing files
-    #[arg(long)]
-    kubernetes: bool,
-
-    /// Where they belong [default: whatever namespace kubectl is set to]
-    #[arg(long, value_name = "NAMESPACE", requires = "kubernetes")]
-    namespace: Option<Namespace>,
-
-    /// The Secret's name
-    #[arg(
-        long,
-        value_name = "NAME",
-        requires = "kubernetes",
-        default_value = "signature-secret-key"
-    )]
-    name: ObjectName,
-
-    /// The ConfigMap's name
-    #[arg(
-        long,
-        value_name = "NAME",
-        requires = "kubernetes",
-        default_value = "signature-public-key"
-    )]
-    config_map: ObjectName,
-
-    /// Keep this public key in the ConfigMap, too: the one that the new key takes the place of [default: none]
-    #[arg(long, value_name = "PUBLIC", requires = "kubernetes", requires = "until")]
-    previous: Option<PathBuf>,
-
-    /// How long the previous key is to be trusted: a duration (30d) or a date (2027-12-31)
-    ///
-    /// Default: none; --previous needs it.
-    #[arg(long, value_name = "DATE|DURATION", requires = "previous")]
-    until: Option<Expiry>,
-}
-
 /// What a key is made with, as gpg names it.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Kind {
@@ -153,7 +114,7 @@ impl Args {
             }
             None => (self.plan(now)?, None),
         };
-        let previous = self.kubernetes.previous(now)?;
+        let target = self.kubernetes.target(now)?;
         let places = self.out.as_deref().map(Places::openpgp);
         if let Some(places) = &places {
             places.check()?;
@@ -166,12 +127,11 @@ impl Args {
             Protection::Open => plan.generate(None)?,
             Protection::Passphrase(passphrase) => plan.generate(Some(passphrase))?,
         };
-        match places {
-            None => print(&self.kubernetes.manifests(&key, previous)?)?,
-            Some(places) => {
-                places.write(&key.armoured()?, key.public().armoured()?.as_bytes())?;
-                print(&summary(&key, &plan, &places)?)?;
-            }
+        if let Some(target) = target {
+            print(&target.take(key, now)?)?;
+        } else if let Some(places) = places {
+            places.write(&key.armoured()?, key.public().armoured()?.as_bytes())?;
+            print(&summary(&key, &plan, &places)?)?;
         }
         Ok(Exit::Success)
     }
@@ -235,26 +195,6 @@ impl Args {
             shown(&places.public),
         ))?;
         Ok(Exit::Success)
-    }
-}
-
-impl KubernetesArgs {
-    fn previous(&self, now: u64) -> Result<Option<Previous>> {
-        let (Some(file), Some(until)) = (&self.previous, self.until) else { return Ok(None) };
-        let after = until.validity(now).context("invalid --until")?;
-        let after = after.context("invalid --until: expected a date or a duration")?;
-        Ok(Some(Previous { keys: PublicKeys::open(file)?, until: now.saturating_add(after) }))
-    }
-
-    fn manifests(&self, key: &SecretKey, previous: Option<Previous>) -> Result<String> {
-        let manifests = Manifests {
-            key,
-            previous,
-            namespace: self.namespace.as_ref(),
-            secret: &self.name,
-            config_map: &self.config_map,
-        };
-        Ok(manifests.yaml()?)
     }
 }
 
@@ -332,4 +272,9 @@ Examples:
   A key that exists in a cluster alone, in place of one whose signatures are good for another 30 days:
     countersign keygen --user \"Release <release@example.com>\" --no-passphrase --kubernetes --namespace build \\
         --previous old.asc --until 30d | kubectl apply -f -
+
+  The same without kubectl: a first key, and later one in its place:
+    countersign keygen --user \"Release <release@example.com>\" --no-passphrase --kubernetes --apply
+    countersign keygen --user \"Release <release@example.com>\" --no-passphrase --kubernetes --apply \\
+        --rotate --until 30d
 ";

@@ -1,25 +1,19 @@
-//! A key as a cluster keeps it: the secret half in a Secret, the public one in a ConfigMap.
-//!
-//! Secret and key in it have the names that Kabanero's tasks know: `signature-secret-key`, `secret.asc`.
+//! The documents that bring a key into a cluster, and the names of its objects.
 
 use std::fmt;
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
 
-use super::{KeyError, PublicKeys, SecretKey};
-use crate::report::time;
+use super::{KeyError, StoredKey};
 use crate::webhook_config::{Namespace, is_label, quoted};
 
 /// What a cluster is told of a key.
 #[derive(Debug)]
 pub struct Manifests<'a> {
     /// The key.
-    pub key: &'a SecretKey,
-    /// The one that it takes the place of, if there is one.
-    pub previous: Option<Previous>,
+    pub key: &'a StoredKey,
     /// Where; `None` for whatever namespace kubectl is set to.
     pub namespace: Option<&'a Namespace>,
     /// The Secret's name.
@@ -28,56 +22,49 @@ pub struct Manifests<'a> {
     pub config_map: &'a ObjectName,
 }
 
-/// A key whose time goes by.
-#[derive(Debug)]
-pub struct Previous {
-    /// Its public half.
-    pub keys: PublicKeys,
-    /// How long its signatures are to be trusted, in seconds since 1970-01-01 UTC.
-    pub until: u64,
-}
-
 impl Manifests<'_> {
-    /// Two documents, to be applied. They hold the private key.
+    /// Two documents, to be applied at the time `now`. They hold the private key.
     ///
     /// # Errors
     ///
     /// A key cannot be written.
-    pub fn yaml(&self) -> Result<String, KeyError> {
-        let fingerprint = self.key.fingerprint();
-        let secret = BASE64_STANDARD.encode(self.key.armoured()?);
-        let mut yaml = format!(
-            "# The private key {fingerprint}: whoever may read this Secret may sign.\n\
-             apiVersion: v1\nkind: Secret\ntype: Opaque\n{}data:\n  secret.asc: {secret}\n",
-            self.metadata(self.secret, &[("fingerprint", fingerprint.clone())]),
-        );
-        let mut annotations = vec![("fingerprint", fingerprint)];
-        let mut data = block("public.asc", &self.key.public().armoured()?);
-        if let Some(previous) = &self.previous {
-            annotations.push(("previous-fingerprint", previous.keys.fingerprints().join(" ")));
-            annotations.push(("previous-trusted-until", time(previous.until)));
-            data += &block("previous.asc", &previous.keys.armoured()?);
-        }
-        // Writing to a string cannot fail.
-        let _ = write!(
-            yaml,
-            "---\n# The public key: what policies name.\n\
-             apiVersion: v1\nkind: ConfigMap\n{}data:\n{data}",
-            self.metadata(self.config_map, &annotations),
-        );
-        Ok(yaml)
+    pub fn yaml(&self, now: u64) -> Result<String, KeyError> {
+        let (mut secret, mut config_map) = (Value::Null, Value::Null);
+        self.key.fill(&mut secret)?;
+        self.key.published(now, &[])?.fill(&mut config_map);
+        Ok(format!(
+            "# The private key {}: whoever may read this Secret may sign.\n{}---\n\
+             # The public key: what policies name.\n{}",
+            self.key.fingerprint(),
+            self.document(&secret, self.secret),
+            self.document(&config_map, self.config_map),
+        ))
     }
 
-    fn metadata(&self, name: &ObjectName, annotations: &[(&str, String)]) -> String {
-        let mut text = format!("metadata:\n  name: {}\n", quoted(name.as_str()));
+    fn document(&self, object: &Value, name: &ObjectName) -> String {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut yaml = format!("apiVersion: v1\nkind: {}\n", text(&object["kind"]));
+        if object["type"].is_string() {
+            let _ = writeln!(yaml, "type: {}", text(&object["type"]));
+        }
+        let _ = writeln!(yaml, "metadata:\n  name: {}", quoted(name.as_str()));
         if let Some(namespace) = self.namespace {
-            let _ = writeln!(text, "  namespace: {}", quoted(namespace.as_str()));
+            let _ = writeln!(yaml, "  namespace: {}", quoted(namespace.as_str()));
         }
-        text.push_str("  annotations:\n");
-        for (name, value) in annotations {
-            let _ = writeln!(text, "    {PREFIX}/{name}: {}", quoted(value));
+        yaml.push_str("  annotations:\n");
+        for (name, value) in object["metadata"]["annotations"].as_object().into_iter().flatten() {
+            let _ = writeln!(yaml, "    {name}: {}", quoted(&text(value)));
         }
-        text
+        yaml.push_str("data:\n");
+        for (name, value) in object["data"].as_object().into_iter().flatten() {
+            match text(value) {
+                lines if lines.contains('\n') => yaml.push_str(&block(name, &lines)),
+                word => {
+                    let _ = writeln!(yaml, "  {name}: {word}");
+                }
+            }
+        }
+        yaml
     }
 }
 
@@ -123,9 +110,6 @@ fn block(name: &str, armour: &str) -> String {
     }
     text
 }
-
-/// Of annotations.
-const PREFIX: &str = "countersign";
 
 /// Longest name of an object: a subdomain of DNS (RFC 1123), as Kubernetes has it.
 const MAX_OBJECT_NAME_BYTES: usize = 253;
