@@ -21,6 +21,7 @@ mod keygen;
 mod lookaside;
 mod man;
 mod node_config;
+mod operator;
 mod options;
 mod passphrase;
 mod policy;
@@ -140,6 +141,7 @@ enum Command {
     NodeConfig(Box<node_config::Args>),
     #[command(subcommand)]
     Tekton(tekton::Command),
+    Operator(operator::Args),
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -167,6 +169,7 @@ impl Command {
             Self::WebhookConfig(args) => args.run(),
             Self::NodeConfig(args) => args.run(),
             Self::Tekton(command) => command.run(),
+            Self::Operator(args) => args.run(),
             Self::Demo(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),

@@ -28,6 +28,7 @@ pub use apply::{Applied, Apply, Change, Resource};
 pub use certificates::{TlsSecret, Written};
 pub use objects::{Collection, ObjectPath};
 use pull_secrets::Keyrings;
+pub(crate) use signing_keys::MAX_PREVIOUS_KEYS;
 pub use signing_keys::{SigningKeyError, SigningKeyPlace};
 
 /// Access to the API of the cluster that this process runs in. Cheap to clone; what is remembered is

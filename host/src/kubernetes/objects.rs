@@ -49,6 +49,19 @@ impl Collection {
         Ok(Self { path, kind, namespace: name.to_owned() })
     }
 
+    /// The objects of a kind in all namespaces: a list, of which none can be asked for.
+    pub(crate) fn everywhere(version: &str, plural: &str, kind: &'static str) -> Self {
+        Self { path: format!("{version}/{plural}"), kind, namespace: String::new() }
+    }
+
+    /// What messages call all of them.
+    pub(crate) fn what(&self) -> String {
+        match self.namespace.as_str() {
+            "" => format!("{} objects of all namespaces", self.kind),
+            namespace => format!("{} objects of namespace {namespace:?}", self.kind),
+        }
+    }
+
     /// One of them.
     ///
     /// # Errors
@@ -99,9 +112,10 @@ impl Cluster {
     /// The API does not answer, does not allow `list`, or has more than can be looked after.
     pub(crate) async fn objects(
         &self,
-        path: &str,
-        what: &str,
+        collection: &Collection,
     ) -> Result<Option<Vec<Value>>, ClusterError> {
+        let (path, what) = (&collection.path, collection.what());
+        let what = what.as_str();
         let read = async {
             let mut found = Vec::new();
             let mut after = String::new();
