@@ -1,6 +1,7 @@
 //! What is applied to a cluster: `deploy/`, and what `countersign webhook-config` prints.
 
 mod manifests;
+pub(crate) mod operator;
 pub(crate) mod rules;
 pub(crate) mod schema;
 mod tekton;

@@ -8,6 +8,7 @@
 //! theirs in them, which is why these are not watched: what is watched is kept, and logged where it is not understood.
 
 mod health;
+mod import;
 mod lease;
 mod reconcile;
 mod report;
@@ -26,7 +27,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 pub use self::health::{Health, Pulse};
 pub use self::lease::{Candidate, RENEW_DEADLINE};
@@ -127,15 +128,15 @@ impl Operator {
         let mut stop = pin!(stop);
         loop {
             tracing::info!(identity, "waits for the Lease {lease_namespace}/{lease_name}");
-            tokio::select! {
+            let since = tokio::select! {
                 () = stop.as_mut() => return Ok(()),
-                () = self.acquire(&mut candidate) => {}
-            }
+                since = self.acquire(&mut candidate) => since,
+            };
             tracing::info!(identity, "acts from now on");
             let stopped = tokio::select! {
                 () = stop.as_mut() => true,
                 // What is being written meanwhile is written by its version, or for the first time, or not at all.
-                () = self.renew(&mut candidate) => false,
+                () = self.renew(&mut candidate, since) => false,
                 () = self.look_after() => false,
             };
             if stopped {
@@ -197,11 +198,13 @@ impl Operator {
         Ok(found.iter().filter_map(|object| Subject::read(shape, object)).collect())
     }
 
-    async fn acquire(&self, candidate: &mut Candidate) {
+    /// Wait for the Lease; since when it is held.
+    async fn acquire(&self, candidate: &mut Candidate) -> Instant {
         loop {
             self.pulse.beat();
-            match candidate.attempt(Instant::now()).await {
-                Ok(true) => return,
+            let now = Instant::now();
+            match candidate.attempt(now).await {
+                Ok(true) => return now,
                 Ok(false) => {}
                 Err(fault) => tracing::warn!(error = fault.to_string(), "the Lease cannot be had"),
             }
@@ -210,19 +213,18 @@ impl Operator {
     }
 
     /// Hold the Lease as long as that goes.
-    async fn renew(&self, candidate: &mut Candidate) {
-        let mut held = Instant::now();
+    async fn renew(&self, candidate: &mut Candidate, mut since: Instant) {
         loop {
             sleep(self.settings.attempt_every).await;
             let now = Instant::now();
-            match candidate.attempt(now).await {
-                Ok(true) => held = now,
-                // It says that somebody else holds it, or was written by somebody else.
-                Ok(false) => return,
-                Err(fault) => tracing::warn!(error = fault.to_string(), "the Lease is not renewed"),
-            }
-            if held.elapsed() >= RENEW_DEADLINE {
-                return;
+            let left = RENEW_DEADLINE.saturating_sub(now.saturating_duration_since(since));
+            match timeout(left, candidate.attempt(now)).await {
+                Ok(Ok(true)) => since = now,
+                Ok(Err(fault)) => {
+                    tracing::warn!(error = fault.to_string(), "the Lease is not renewed");
+                }
+                // Somebody else holds it, or writes there, or will think so soon.
+                Ok(Ok(false)) | Err(_) => return,
             }
         }
     }

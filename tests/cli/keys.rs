@@ -391,7 +391,7 @@ fn rotation_keeps_the_old_public_key_and_publishes_the_new_one_first() {
     assert!(ended.stdout.contains(&format!("previous     {first}, trusted until ")), "{ended:?}");
     let config_map = api.get("configmaps/signature-public-key");
     assert_eq!(published(&config_map, "public.asc"), [key.fingerprint()]);
-    assert_eq!(published(&config_map, "previous.asc"), [first.clone()]);
+    assert_eq!(published(&config_map, "previous.asc"), [first.as_str()]);
     assert_eq!(published(&config_map, "trusted.asc"), [key.fingerprint(), first.clone()]);
     let writes: Vec<_> = api.asked("PUT ").into_iter().collect();
     let place = "PUT /api/v1/namespaces/build/";

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ResourceQuota, Service, S
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -37,6 +38,9 @@ fn check(document: &Value) -> Result<(), String> {
         }
         ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration") => {
             strict::<ValidatingWebhookConfiguration>(document)
+        }
+        ("apiextensions.k8s.io/v1", "CustomResourceDefinition") => {
+            strict::<CustomResourceDefinition>(document)
         }
         ("apps/v1", "Deployment") => strict::<Deployment>(document),
         ("networking.k8s.io/v1", "NetworkPolicy") => strict::<NetworkPolicy>(document),

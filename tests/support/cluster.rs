@@ -108,6 +108,11 @@ impl ApiServer {
         self.fail(method, part, LOST, 1);
     }
 
+    /// Let the next such request pass by whatever failures are said after this.
+    pub(crate) fn pass(&self, method: &str, part: &str) {
+        self.fail(method, part, PASS, 1);
+    }
+
     /// Forget a kind: its definition is not installed.
     pub(crate) fn without(&self, group: &str) {
         lock(&self.state).unknown.push(group.to_owned());
@@ -149,6 +154,9 @@ const KINDS: [(&str, &str, &str, &str); 6] = [
 
 /// A code that is none: the request is followed, and the answer lost.
 const LOST: u16 = 0;
+
+/// Another one that is none: the request is followed and answered.
+const PASS: u16 = 1;
 
 #[derive(Clone, Copy)]
 struct Kind {
@@ -258,7 +266,8 @@ impl State {
     }
 
     fn tell(&mut self, key: &str, object: &Value, what: &str) {
-        let line = json!({"type": what, "object": object});
+        // Nobody here watches anything else.
+        let line = json!({"type": what, "object": metadata(object)});
         self.history.push((self.version, key.to_owned(), line.clone()));
         self.watchers.retain(|(prefix, watcher)| {
             !key.starts_with(prefix.as_str()) || watcher.send(chunk(&line)).is_ok()
@@ -275,6 +284,7 @@ impl State {
             failure.times -= 1;
             match failure.code {
                 LOST => lost = true,
+                PASS => {}
                 code => return refusal(code, "InternalError"),
             }
         }
@@ -302,7 +312,10 @@ impl State {
                     let after = parameter("resourceVersion").and_then(|v| v.parse().ok());
                     Ok(self.watch(&target, after.unwrap_or(0)))
                 }
-                "GET" => Ok(self.list(&target, parameter("limit"), parameter("continue"))),
+                "GET" => {
+                    let partial = request.header("accept").is_some_and(|a| a.contains(PARTIAL));
+                    Ok(self.list(&target, parameter("limit"), parameter("continue"), partial))
+                }
                 _ => Err(refusal(405, "MethodNotAllowed")),
             };
         };
@@ -413,12 +426,22 @@ impl State {
         Ok(Answer::ok(json!({"kind": "Status", "status": "Success"}).to_string()))
     }
 
-    fn list(&self, target: &Target, limit: Option<String>, after: Option<String>) -> Answer {
+    fn list(
+        &self,
+        target: &Target,
+        limit: Option<String>,
+        after: Option<String>,
+        partial: bool,
+    ) -> Answer {
         let prefix = target.kind.prefix(target.namespace.as_deref());
         let all: Vec<_> = self.objects.iter().filter(|(key, _)| key.starts_with(&prefix)).collect();
         let first = after.and_then(|after| after.parse().ok()).unwrap_or(0);
         let limit = limit.and_then(|limit| limit.parse().ok()).unwrap_or(all.len());
-        let items: Vec<_> = all.iter().skip(first).take(limit).map(|(_, object)| object).collect();
+        let items = all.iter().skip(first).take(limit);
+        let items: Vec<_> = match partial {
+            true => items.map(|(_, object)| metadata(object)).collect(),
+            false => items.map(|(_, object)| (*object).clone()).collect(),
+        };
         let mut list = json!({
             "kind": format!("{}List", target.kind.kind),
             "apiVersion": target.kind.api_version(),
@@ -442,6 +465,13 @@ impl State {
         self.watchers.push((prefix, sender));
         Answer::status(200).live(receiver)
     }
+}
+
+/// What is asked for and given when metadata is enough.
+const PARTIAL: &str = "PartialObjectMetadata";
+
+fn metadata(object: &Value) -> Value {
+    json!({"apiVersion": "meta.k8s.io/v1", "kind": PARTIAL, "metadata": object["metadata"]})
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {

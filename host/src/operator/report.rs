@@ -113,7 +113,7 @@ fn ready(outcome: &Outcome) -> Said {
 /// A private key that stands where everybody can read it who may read the resource.
 fn exposed(subject: &Subject, stored: bool) -> Option<Said> {
     if subject.in_spec {
-        let words = "a private key stands in spec.keypair: remove it there, and everywhere that this resource is \
+        let words = "a private key stands in spec.keypair, or in a copy of it in an annotation: remove it there, and everywhere that this resource is \
                      kept, as soon as Ready is True; the Secret has it then. Whoever has read it can sign: replace \
                      the key";
         return Some(said("KeyExposed", "True", "KeyInSpec", words.to_owned(), true));

@@ -15,19 +15,11 @@ use serde::{Deserialize, Serialize};
     namespaced,
     status = "ImageSigningStatus",
     doc = "A key that signs images: a Secret with the secret half, a ConfigMap with the public one",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
-    ),
-    printcolumn(name = "Fingerprint", type_ = "string", json_path = ".status.fingerprint"),
-    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expires"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason"}"#,
+    printcolumn = r#"{"name": "Fingerprint", "type": "string", "jsonPath": ".status.fingerprint"}"#,
+    printcolumn = r#"{"name": "Expires", "type": "string", "jsonPath": ".status.expires"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ImageSigningSpec {
@@ -59,8 +51,7 @@ pub struct ImageSigningSpec {
     /// What protects the keys. Without it, whoever may read the Secret may sign.
     pub passphrase: Option<PassphraseSpec>,
 
-    /// Fingerprints of keys whose signatures are worth nothing any more, from now on. If the key that signs is one
-    /// of them it is replaced at once.
+    /// Fingerprints of keys that are not trusted any more. If one of them signs, it is replaced at once.
     #[serde(default)]
     pub revoked: Vec<String>,
 
@@ -106,8 +97,7 @@ pub struct RotationSpec {
     /// How long signatures of a key count after it was replaced.
     #[serde(default = "keep_previous_for")]
     pub keep_previous_for: String,
-    /// How long before it signs the next public key is in the ConfigMap, so that it can be brought to everybody who
-    /// verifies.
+    /// How long before it signs the next public key is published, so that it reaches all who verify.
     #[serde(default = "announce_for")]
     pub announce_for: String,
 }

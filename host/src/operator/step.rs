@@ -6,10 +6,10 @@
 use serde_json::Value;
 
 use super::FINALIZER;
-use super::subject::{Shape, Source, Subject, Wish, entry, fingerprints};
-use crate::keys::{KeyError, Password, Published, SecretKey, StoredKey, annotation};
+use super::import::{checked, inline};
+use super::subject::{Shape, Source, Subject, Wish, entry};
+use crate::keys::{KeyError, Password, Published, StoredKey, annotation};
 use crate::kubernetes::MAX_PREVIOUS_KEYS;
-use crate::sign::SigningKey;
 
 /// What is in the cluster.
 #[derive(Default)]
@@ -210,9 +210,11 @@ fn key_steps(
         None => return Ok(Step::Publish(published)),
         Some(there) => {
             let ours = belongs_to(subject, there);
-            let from_keygen = owner(there).is_none()
-                && there["metadata"]["annotations"][annotation("fingerprint")].is_string();
-            if !ours && !from_keygen {
+            let shown = there["metadata"]["annotations"][annotation("fingerprint")].as_str();
+            // Of keygen, or of whoever looked after this key before.
+            let left = shown.is_some() && owner(there).is_none()
+                || shown == Some(stored.fingerprint().as_str());
+            if !ours && !left {
                 return Err(Fault::ConfigMapExists(wish.config_map.to_string()));
             }
             let mut wanted = there.clone();
@@ -369,41 +371,6 @@ fn last_step(subject: &Subject, seen: &Seen) -> Step {
     }
 }
 
-/// A key that stands in a resource itself. Keys of Kabanero have no passphrase.
-fn inline(content: &[u8], public: Option<&[u8]>) -> Result<SecretKey, Fault> {
-    let key = SecretKey::read(content).ok_or_else(|| {
-        let fault = "what stands in its place is not one OpenPGP key with its secret";
-        Fault::ImportFailed(fault.to_owned())
-    })?;
-    belongs(&key, public)?;
-    Ok(key)
-}
-
-/// A key that signs, with that passphrase if it needs one.
-fn checked(
-    content: &[u8],
-    public: Option<&[u8]>,
-    passphrase: Option<&[u8]>,
-    now: u64,
-) -> Result<SecretKey, Fault> {
-    let signer = SigningKey::read(content, passphrase, now);
-    signer.map_err(|fault| Fault::ImportFailed(fault.to_string()))?;
-    inline(content, public)
-}
-
-fn belongs(key: &SecretKey, public: Option<&[u8]>) -> Result<(), Fault> {
-    let Some(public) = public else { return Ok(()) };
-    match fingerprints(public) {
-        Some(fingerprints) if fingerprints == [key.fingerprint()] => Ok(()),
-        Some(fingerprints) => Err(Fault::ImportFailed(format!(
-            "the public key {} does not belong to the secret one, {}",
-            fingerprints.join(" "),
-            key.fingerprint()
-        ))),
-        None => Err(Fault::ImportFailed("the public key is not an OpenPGP key".to_owned())),
-    }
-}
-
 fn passphrase_line(wish: &Wish, seen: &Seen) -> Result<Option<Vec<u8>>, Fault> {
     let Some((name, key)) = &wish.passphrase else { return Ok(None) };
     let content = seen.passphrase.as_ref().and_then(|secret| entry(secret, key));
@@ -424,7 +391,7 @@ fn owner(object: &Value) -> Option<&str> {
     object["metadata"]["annotations"][annotation("owner")].as_str()
 }
 
-pub(super) fn made_by_kabanero(secret: &Value) -> bool {
+fn made_by_kabanero(secret: &Value) -> bool {
     let owners = secret["metadata"]["ownerReferences"].as_array().into_iter().flatten();
     owners.filter_map(|owner| owner["apiVersion"].as_str()).any(|version| {
         version.split_once('/').is_some_and(|(group, _)| group == Shape::Kabanero.group())

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::resource::{
     DeletionPolicy, Identity, ImageSigningSpec, KeyAlgorithm, config_map_name, secret_name,
 };
-use crate::keys::{Algorithm, Expiry, ObjectName, PublicKeys, SecretKey, UserId};
+use crate::keys::{Algorithm, Expiry, ObjectName, SecretKey, UserId};
 use crate::kubernetes::{ClusterError, Collection, MAX_PREVIOUS_KEYS, ObjectPath};
 
 /// Which of the two kinds of this name a resource is.
@@ -56,7 +56,7 @@ pub(super) struct Subject {
     pub(super) status: Value,
     /// Of the private key in the status, if there is one: of what cannot be read, nothing.
     pub(super) in_status: Option<Option<String>>,
-    /// Whether there is a private key in the spec.
+    /// Whether there is a private key in the spec, or in a copy of it among the annotations.
     pub(super) in_spec: bool,
     /// What is asked for, or what is wrong with it.
     pub(super) wish: Result<Wish, String>,
@@ -118,8 +118,12 @@ impl Subject {
         let in_status = key.as_ref().and_then(Value::as_str).filter(|key| !key.is_empty());
         let in_status = in_status.filter(|_| shape == Shape::Kabanero);
         let fingerprint = |key: &str| SecretKey::read(key.as_bytes()).map(|key| key.fingerprint());
+        // kubectl keeps what was applied in an annotation.
+        let mut annotations = metadata["annotations"].as_object().into_iter().flatten();
+        let in_annotation = annotations
+            .any(|(_, text)| text.as_str().is_some_and(|text| text.contains("PRIVATE KEY")));
         let in_spec = object["spec"]["keypair"]["secretKey"].as_str();
-        let in_spec = in_spec.filter(|key| shape == Shape::Kabanero && !key.is_empty());
+        let in_spec = in_spec.is_some_and(|key| !key.is_empty()) || in_annotation;
         let wish = match shape {
             Shape::Countersign => Wish::of_countersign(&object["spec"]),
             Shape::Kabanero => Wish::of_kabanero(&object["spec"], &object["status"]),
@@ -136,7 +140,7 @@ impl Subject {
             deleting: metadata["deletionTimestamp"].is_string(),
             status,
             in_status: in_status.map(fingerprint),
-            in_spec: in_spec.is_some(),
+            in_spec: shape == Shape::Kabanero && in_spec,
             wish,
         })
     }
@@ -292,7 +296,7 @@ impl Rotation {
                 "spec.rotation.announceFor: expected less than spec.rotation.every".to_owned()
             );
         }
-        let trusted = self.every.saturating_add(self.keep);
+        let trusted = self.announce.saturating_add(self.every).saturating_add(self.keep);
         if self.keep / self.every >= MAX_PREVIOUS_KEYS as u64 {
             return Err(format!(
                 "spec.rotation: with these times more than {MAX_PREVIOUS_KEYS} keys would be trusted at once; rotate \
@@ -301,10 +305,8 @@ impl Rotation {
         }
         match maker.expires {
             Expiry::After(life) if life < trusted => Err(format!(
-                "spec.expires: a key signs for {} days and is trusted for {} days after that, so expected at least \
-                 {}d",
-                self.every / DAY,
-                self.keep / DAY,
+                "spec.expires: a key is announced, signs, and is trusted after that for {0} days, so expected at \
+                 least {0}d",
                 trusted.div_ceil(DAY)
             )),
             _ => Ok(()),
@@ -315,11 +317,6 @@ impl Rotation {
 /// The content of an entry of a Secret.
 pub(super) fn entry(secret: &Value, name: &str) -> Option<Vec<u8>> {
     BASE64_STANDARD.decode(secret["data"][name].as_str()?).ok()
-}
-
-/// The fingerprints of a public key that is said to belong to a secret one.
-pub(super) fn fingerprints(public: &[u8]) -> Option<Vec<String>> {
-    PublicKeys::read(public).map(|keys| keys.fingerprints())
 }
 
 fn user(identity: &Identity) -> Result<UserId, String> {
@@ -374,7 +371,7 @@ mod tests {
     #[test]
     fn a_spec_needs_little_and_its_defaults_are_those_of_keygen() {
         let wish = Wish::of_countersign(&json!({"identity": {"name": "a", "email": "a@b"}}));
-        let wish = wish.ok().expect("a wish");
+        let wish = wish.expect("a wish");
         assert_eq!(
             (wish.secret.as_str(), wish.config_map.as_str()),
             ("signature-secret-key", "signature-public-key")
@@ -426,7 +423,7 @@ mod tests {
         let subject = Subject::read(Shape::Kabanero, &object).expect("a resource");
         assert!(subject.in_spec && subject.in_status == Some(None));
         assert!(!subject.status.to_string().contains("t0psecret"));
-        let wish = subject.wish.ok().expect("a wish");
+        let wish = subject.wish.expect("a wish");
         assert!(!format!("{:?}", wish.source).contains("s3cret"));
     }
 }
