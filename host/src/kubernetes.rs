@@ -3,7 +3,7 @@
 //! For pull secrets these are `get` on service accounts and Secrets; nothing is listed or watched, and a
 //! pod's Secrets are read in the pod's own namespace alone. For certificates that the server makes itself
 //! they are `get`, `create` and `update` on one Secret and `get` and `patch` on its own webhook
-//! configurations.
+//! configurations. Keys that sign are stored here for `keygen` and for the operator.
 //!
 //! A failed lookup is an error and never an empty answer. What a Secret holds is in no message: requests
 //! go through `kube::Client::send`, since its typed requests log bodies that they cannot parse.

@@ -170,7 +170,7 @@ fn structural(schema: &Value) {
 
 /// A field that is not described is a mistake, as `kubectl apply` has it.
 fn close(schema: &mut Value) {
-    if let Some(properties) = schema["properties"].as_object_mut() {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         properties.values_mut().for_each(close);
         for known in ["apiVersion", "kind", "metadata"] {
             if schema.get("description").is_some() && schema["properties"]["spec"].is_object() {
@@ -186,7 +186,7 @@ fn close(schema: &mut Value) {
     if schema["nullable"] == true {
         let kind = schema["type"].clone();
         schema["type"] = json!([kind, "null"]);
-        if let Some(words) = schema["enum"].as_array_mut() {
+        if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
             words.push(Value::Null);
         }
     }
