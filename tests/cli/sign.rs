@@ -432,6 +432,80 @@ fn two_who_sign_at_once_do_not_replace_each_other_s_signatures() {
 }
 
 #[test]
+fn of_many_who_sign_at_once_none_loses_a_signature() {
+    const SIGNERS: usize = 6;
+    for registry_keeps in [false, true] {
+        let signatory = Signatory::new();
+        let [digest, _] = fill(&signatory.registry);
+        if registry_keeps {
+            signatory.registry.keep_signatures();
+        }
+        let image = signatory.name("web:1");
+        let keys: Vec<_> = (0..SIGNERS).map(|number| format!("signer-{number}")).collect();
+        for key in &keys {
+            key_files(&signatory.user, key, None);
+        }
+        std::thread::scope(|scope| {
+            for key in &keys {
+                let (signatory, image) = (&signatory, &image);
+                scope.spawn(move || {
+                    let words =
+                        format!("sign --sign-by {key}.key --registries-d registries.d {image}");
+                    let ended = signatory.run(&words);
+                    assert_eq!(ended.status, Some(0), "{key}: {ended:?}");
+                });
+            }
+        });
+        let count = match registry_keeps {
+            true => signatory.registry.signatures("shop/web", &digest).len(),
+            false => signatory.signatures("web", &digest).len(),
+        };
+        assert_eq!(count, SIGNERS);
+        for key in &keys {
+            assert_eq!(signatory.verify(key, &image).status, Some(0), "{key}");
+        }
+    }
+}
+
+#[test]
+fn what_somebody_else_overwrote_is_attached_again() {
+    let signatory = Signatory::new();
+    let [digest, _] = fill(&signatory.registry);
+    let made = signatory.user.run("keygen --sigstore --no-passphrase --out cosign.key");
+    assert_eq!(made.status, Some(0), "{made:?}");
+    let tag = format!("{}.sig", digest.replace(':', "-"));
+    let sign = || {
+        signatory.run(&format!(
+            "sign --registries-d registries.d --sign-by cosign.key {}",
+            signatory.name("web:1")
+        ))
+    };
+    let path = format!("/v2/shop/web/manifests/{tag}");
+    let kept: Arc<Mutex<Option<Vec<u8>>>> = Arc::default();
+    for (lost, status) in [(2, Some(0)), (usize::MAX, Some(2))] {
+        let (shown, mut written) = (Arc::clone(&kept), 0);
+        *kept.lock().expect("no panic") = None;
+        signatory.registry.server.on(path.clone(), move |request| {
+            let mut kept = shown.lock().expect("no panic");
+            if request.method == "PUT" {
+                written += 1;
+                // As often as this, somebody else is faster.
+                *kept = (written > lost).then(|| request.content.to_vec());
+                return Answer::status(201);
+            }
+            kept.as_ref().map_or_else(
+                || Answer::error(404, "MANIFEST_UNKNOWN", "manifest unknown"),
+                |content| Answer::ok(content.clone()).header("content-type", support::OCI_IMAGE),
+            )
+        });
+        let ended = sign();
+        assert_eq!(ended.status, status, "{ended:?}");
+        assert_eq!(kept.lock().expect("no panic").is_some(), status == Some(0));
+        assert_eq!(ended.stderr.contains("others sign at the same time"), status == Some(2));
+    }
+}
+
+#[test]
 fn a_lookaside_server_that_refuses_is_an_error_that_says_what_to_do() {
     let signatory = Signatory::new();
     fill(&signatory.registry);

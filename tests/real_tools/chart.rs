@@ -69,6 +69,18 @@ fn chart_and_manifests_are_the_same_installation() {
 }
 
 #[test]
+fn the_operator_s_folder_is_valid_and_runs_the_image_by_its_digest() {
+    let Some(helm) = helm() else { return };
+    let rendered = helm.kustomize(&root().join("deploy/operator")).expect("it renders");
+    let rendered = documents(&rendered);
+    schema::assert_valid(&rendered);
+    let [deployment] = of_kind(&rendered, "Deployment")[..] else { unreachable!("one Deployment") };
+    let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
+    let image = image.as_str().expect("an image");
+    assert!(image.starts_with("registry.example.com/countersign/countersign@sha256:"), "{image}");
+}
+
+#[test]
 fn chart_asks_as_the_values_say() {
     let Some(helm) = helm() else { return };
     let rendered = |webhooks: Value| {
