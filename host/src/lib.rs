@@ -15,6 +15,7 @@ pub mod copy;
 pub mod decide;
 pub mod engine;
 pub mod evidence;
+pub mod files;
 pub mod image;
 pub mod keys;
 pub mod kubernetes;

@@ -4,7 +4,6 @@
 //! change what is decided by it, as with the policy itself; but parts that do not fit each other are refused.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::decide::{Asked, Course, Decision, Inquiry, Sandbox};
 use crate::engine::{Budget, Engine, EngineError, Policy, RuleEngine, RuleSettings};
 use crate::evidence::attached;
+use crate::files;
 use crate::image::{FileFault, ImageName, InvalidImageName, read_limited};
 use crate::policy::{PolicyError, PolicyFile};
 use crate::registry::{self, Client};
@@ -102,17 +102,9 @@ impl Recording {
     /// It cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), RecordingError> {
         let write = || -> std::io::Result<()> {
-            let folder = match path.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => folder,
-                _ => Path::new("."),
-            };
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
             let mut text = serde_json::to_vec_pretty(&self.document())?;
             text.push(b'\n');
-            file.write_all(&text)?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            Ok(())
+            files::write(path, &text, files::PRIVATE)
         };
         write().map_err(|source| RecordingError::Unwritable {
             path: path.display().to_string(),

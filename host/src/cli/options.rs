@@ -1,10 +1,7 @@
 //! Options that several commands have, each group with what it comes to.
 
 use std::ffi::OsString;
-use std::fs::Permissions;
-use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +10,7 @@ use countersign::decide::{Decider, Question};
 use countersign::digest::Digest;
 use countersign::engine::{Budget, Engine, Places, Policy, RuleSettings, Settings};
 use countersign::evidence::Directories;
+use countersign::files;
 use countersign::image::{ImageName, PlatformSelection};
 use countersign::policy::{PolicyError, PolicyFile};
 use countersign::reference::{self, Reference};
@@ -193,23 +191,12 @@ impl ResultArgs {
         };
         for (file, content) in [(&self.digest_file, digest.as_str()), (&self.url_file, &url)] {
             if let Some(file) = file {
-                write_whole(file, content)
+                files::write(file, content.as_bytes(), files::READABLE)
                     .with_context(|| format!("cannot write {}", file.display()))?;
             }
         }
         Ok(())
     }
-}
-
-/// A file that has its name once it is complete.
-fn write_whole(path: &Path, content: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o644))
-        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
-    file.write_all(content.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
 }
 
 /// How registries are reached.

@@ -1,14 +1,13 @@
 //! `countersign rule`: the workbench for authors of rules.
 
-use std::fs;
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
 use countersign::artifact::read_module;
 use countersign::engine::{Places, RuleSettings};
+use countersign::files;
 use countersign::workbench::build::build;
 use countersign::workbench::{Loaded, Workbench};
 
@@ -82,12 +81,7 @@ fn settings() -> RuleSettings {
 /// Write a module's file, all of it or nothing. One that is there is an error, or replaced.
 fn write(path: &Path, wasm: &[u8], replace: bool) -> Result<()> {
     let unwritable = || format!("cannot write {}", path.display());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::Builder::new()
-        .permissions(fs::Permissions::from_mode(0o644))
-        .tempfile_in(folder.unwrap_or(Path::new(".")))
-        .with_context(unwritable)?;
-    file.write_all(wasm).with_context(unwritable)?;
+    let file = files::prepare(path, wasm, files::READABLE).with_context(unwritable)?;
     let written = match replace {
         true => file.persist(path),
         false => file.persist_noclobber(path),

@@ -1,11 +1,11 @@
 //! The two files of a key: whole or not at all, and never in place of others.
 
-use std::fs::{DirBuilder, Permissions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::fs::DirBuilder;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use crate::files::{PRIVATE, READABLE, prepare};
 
 /// Where a key goes.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -67,7 +67,7 @@ impl Places {
             let made = DirBuilder::new().mode(0o700).create(folder);
             made.map_err(|source| fault(folder, source))?;
         }
-        let written = [(&self.secret, secret, 0o600), (&self.public, public, 0o644)]
+        let written = [(&self.secret, secret, PRIVATE), (&self.public, public, READABLE)]
             .map(|(path, content, mode)| (path, prepare(path, content, mode)));
         let mut ready = Vec::new();
         for (path, file) in written {
@@ -115,17 +115,6 @@ pub enum FilesError {
     },
 }
 
-/// A file that has everything but its name, and that is on the disk.
-fn prepare(path: &Path, content: &[u8], mode: u32) -> io::Result<NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    Ok(file)
-}
-
 fn fault(path: &Path, source: io::Error) -> FilesError {
     let path = path.to_owned();
     match source.kind() {
@@ -137,6 +126,7 @@ fn fault(path: &Path, source: io::Error) -> FilesError {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 

@@ -1,12 +1,12 @@
 //! The files of nodes: into a folder, into an archive, and compared with those that are there.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::diff::diff;
+use crate::files;
 use crate::image::{FileFault, read_limited};
 
 /// Files by their absolute paths on a node.
@@ -169,12 +169,8 @@ fn put(path: &Path, content: &[u8]) -> Result<(), FilesError> {
     let unwritable = |source| FilesError::Unwritable { path: path.to_owned(), source };
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder).map_err(unwritable)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(unwritable)?;
-    file.write_all(content).map_err(unwritable)?;
-    // Whatever the umask is: a reader that cannot read a policy runs nothing.
-    file.as_file().set_permissions(Permissions::from_mode(MODE)).map_err(unwritable)?;
-    file.as_file().sync_all().map_err(unwritable)?;
-    file.persist(path).map(drop).map_err(|fault| unwritable(fault.error))
+    // A reader that cannot read a policy runs nothing.
+    files::write(path, content, MODE).map_err(unwritable)
 }
 
 /// Files cannot be brought where they belong.
@@ -225,6 +221,8 @@ const MAX_DEPTH: usize = 4;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn files(content: &[(&str, &str)]) -> NodeFiles {

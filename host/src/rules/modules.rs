@@ -5,7 +5,6 @@
 //! is trusted no further than what is fetched: digests and signatures are verified again each time.
 
 use std::fs::DirBuilder;
-use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +17,7 @@ use crate::artifact::{Artifact, ArtifactError, MAX_MODULE_BYTES, Parts};
 use crate::decide;
 use crate::engine::Places;
 use crate::evidence::{self, EvidenceError, RegistriesD};
+use crate::files;
 use crate::image::{FileFault, ImageName, Resolved, read_limited};
 
 /// A module that was found, with everything by which it can be judged.
@@ -238,11 +238,7 @@ impl Kept {
     fn keep(&self, ending: &str, content: &[u8]) {
         let write = |folder: &Path| -> std::io::Result<()> {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(content)?;
-            file.as_file().sync_all()?;
-            file.persist(self.path(ending))?;
-            Ok(())
+            files::write(&self.path(ending), content, files::PRIVATE)
         };
         let _ = self.stem.parent().map(write);
     }

@@ -1,12 +1,12 @@
 //! What commands that write a policy document have in common: where it goes, and what is said of it.
 
-use std::fs::Permissions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use countersign::engine::{Engine, Settings};
+use countersign::files;
 use countersign::nodes::{PolicyDocument, Version, diff, unknown};
 use countersign::policy::PolicyFile;
 use countersign::report::{Style, mistakes, printable};
@@ -125,12 +125,7 @@ pub(crate) fn replace(path: &Path, content: &[u8], replace: bool) -> Result<()> 
         Ok(metadata) => metadata.permissions().mode() & 0o777,
         Err(_) => 0o644,
     };
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))
-        .with_context(unwritable)?;
-    file.write_all(content).with_context(unwritable)?;
-    file.as_file().set_permissions(Permissions::from_mode(mode)).with_context(unwritable)?;
-    file.as_file().sync_all().with_context(unwritable)?;
+    let file = files::prepare(&target, content, mode).with_context(unwritable)?;
     match replace {
         true => file.persist(&target).map(drop).with_context(unwritable),
         false => match file.persist_noclobber(&target) {
