@@ -134,7 +134,7 @@ impl Cluster {
             let fault = format!("there are more than {} of them", PAGE * MAX_PAGES);
             Err(ClusterError::Unreadable { what: what.to_owned(), fault })
         };
-        api::within(self.settings.deadline, what, read).await
+        api::within(self.settings.deadline, what, read).await.map_err(of_list)
     }
 
     /// Store a new object; `false` if there is one of this name already.
@@ -225,6 +225,16 @@ impl Cluster {
     }
 }
 
+/// A list is got, and the right that it takes is another one.
+fn of_list(fault: ClusterError) -> ClusterError {
+    match fault {
+        ClusterError::Forbidden { verb: "get", what, status } => {
+            ClusterError::Forbidden { verb: "list", what, status }
+        }
+        other => other,
+    }
+}
+
 /// As a value of a query.
 fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
@@ -259,5 +269,15 @@ mod tests {
         Collection::secrets("../x").expect_err("not a namespace");
         secrets.object("a/b").expect_err("not a name");
         assert_eq!(escaped("a+/=&"), "a%2B%2F%3D%26");
+    }
+
+    #[test]
+    fn the_right_to_list_is_what_lists_want_for() {
+        let fault =
+            |verb| ClusterError::Forbidden { verb, what: "Secrets".to_owned(), status: 403 };
+        assert_eq!(of_list(fault("get")).to_string(), fault("list").to_string());
+        let other =
+            ClusterError::Deadline { what: "Secrets".to_owned(), after: std::time::Duration::ZERO };
+        assert!(matches!(of_list(other), ClusterError::Deadline { .. }));
     }
 }
