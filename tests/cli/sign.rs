@@ -678,7 +678,10 @@ fn a_key_of_sigstore_attaches_signatures_to_the_image() {
     let other = signatory.name("web:stable");
     assert_eq!(sign(&format!("open.key --as {other}")).status, Some(0));
     assert_eq!(attached()["layers"].as_array().map(Vec::len), Some(3));
-    // Rules are not signed so, and a wrong passphrase is told.
+    // A folder whose other keys cannot be read is not one without other keys.
+    user.write("mounted/secret.asc", "no key");
+    sign("mounted").assert_error(&["mounted/secret.asc", "not an OpenPGP key"]);
+    // A wrong passphrase is told.
     user.write("wrong", "another");
     sign("cosign.key --passphrase-file wrong").assert_error(&["cosign.key", "does not open it"]);
     sign("cosign.key").assert_error(&["no terminal to ask for the passphrase"]);

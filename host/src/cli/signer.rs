@@ -12,7 +12,7 @@ use countersign::evidence::{self, RegistriesD};
 use countersign::keys::{Password, SigstoreKey};
 use countersign::reference::Reference;
 use countersign::registry::Client;
-use countersign::sign::{Chosen, KeyName, Keyring, SigningKey};
+use countersign::sign::{Chosen, KeyName, Keyring, KeyringError, SigningKey};
 use countersign::signer::{self, Signed, Signing};
 
 use super::note;
@@ -196,12 +196,10 @@ impl SignerParts {
 
 /// The file with a key of sigstore that a path means: itself, or what cosign calls it in a folder without other keys.
 fn sigstore_key(path: &Path) -> Option<PathBuf> {
-    let file = match path.is_dir() {
-        true => path.join(COSIGN_KEY),
-        false => path.to_owned(),
-    };
-    let only = !path.is_dir() || Keyring::open(path).is_err();
-    (only && SigstoreKey::is_in(&file)).then_some(file)
+    let is_folder = path.is_dir();
+    let file = if is_folder { path.join(COSIGN_KEY) } else { path.to_owned() };
+    let only = || !is_folder || matches!(Keyring::open(path), Err(KeyringError::Empty { .. }));
+    (SigstoreKey::is_in(&file) && only()).then_some(file)
 }
 
 /// Whether it can be nothing but the name of a file that is not there.
