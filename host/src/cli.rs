@@ -29,6 +29,7 @@ mod precompile;
 mod rule;
 mod serve;
 mod sign;
+mod signals;
 mod signer;
 mod snapshot;
 mod tekton;

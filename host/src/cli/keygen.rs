@@ -1,6 +1,5 @@
 //! `countersign keygen`: a key that signs.
 
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -15,7 +14,7 @@ use serde_json::json;
 use self::kubernetes::KubernetesArgs;
 use super::options::now;
 use super::passphrase::PassphraseArgs;
-use super::{Exit, print};
+use super::{Exit, note, print};
 
 mod kubernetes;
 
@@ -154,14 +153,14 @@ impl Args {
                 file.display()
             );
         }
-        for note in &read.notes {
-            tell(&format!("{}: {note}", file.display()));
+        for remark in &read.notes {
+            note(&format!("{}: {remark}", file.display()));
         }
         for echo in &read.echoes {
-            tell(echo);
+            note(echo);
         }
         if read.dry_run {
-            tell(&format!("{} is right; %dry-run: no key was made", file.display()));
+            note(&format!("{} is right; %dry-run: no key was made", file.display()));
             return Ok(None);
         }
         Ok(Some((read.plan, read.protection)))
@@ -223,7 +222,7 @@ fn summary(key: &SecretKey, plan: &Plan, places: &Places) -> Result<String> {
 }
 
 fn read_batch(file: &Path) -> Result<String> {
-    use io::Read as _;
+    use std::io::Read as _;
     let mut text = String::new();
     let from = std::fs::File::open(file)?;
     from.take(MAX_BATCH_BYTES + 1).read_to_string(&mut text)?;
@@ -247,11 +246,6 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 
 fn shown(path: &Path) -> String {
     printable(&path.display().to_string())
-}
-
-fn tell(text: &str) {
-    // Nothing depends on it.
-    let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
 /// Longest parameter file of gpg: a hundred times one with every keyword.

@@ -14,10 +14,10 @@ use countersign::policy::PolicyFile;
 use countersign::reference::Reference;
 use countersign::report::printable;
 use countersign::webhook_config::{Bundle, Namespace};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::policy::{DefaultName, PreferName, complain_of, read, warn};
-use super::{Exit, print, runtime};
+use super::signals::Signals;
+use super::{Exit, note, print, runtime};
 
 /// Write what makes nodes verify: policy.json, registries.d, keys and the authorities of registries
 ///
@@ -320,22 +320,12 @@ impl ApplyArgs {
         }
         if self.stay {
             runtime()?.block_on(async {
-                let mut terminate = signal(SignalKind::terminate())?;
-                let mut interrupt = signal(SignalKind::interrupt())?;
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
+                Signals::new()?.next().await;
                 Ok::<_, io::Error>(())
             })?;
         }
         Ok(Exit::Success)
     }
-}
-
-fn note(text: &str) {
-    // Nothing depends on it.
-    let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
 fn trust(text: &str) -> Result<(Scope, PathBuf), String> {

@@ -8,9 +8,9 @@ use countersign::kubernetes::Cluster;
 use countersign::operator::{Health, Operator, Settings};
 use countersign::telemetry::logs::{self, Logs};
 use countersign::webhook_config::Namespace;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::Exit;
+use super::signals::Signals;
 
 /// Look after keys in a cluster: make, import, replace and publish what ImageSigning resources ask for
 ///
@@ -62,8 +62,7 @@ impl Args {
     }
 
     async fn operate(self) -> Result<()> {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+        let mut signals = Signals::new().context("cannot wait for signals")?;
         let cluster = Cluster::connect().await?;
         let lease_namespace = match &self.lease_namespace {
             Some(namespace) => namespace.as_str().to_owned(),
@@ -80,13 +79,7 @@ impl Args {
             tracing::info!("probes on http://{}", health.address()?);
             tokio::spawn(health.run());
         }
-        let stop = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        operator.run(stop).await?;
+        operator.run(signals.next()).await?;
         tracing::info!("ended");
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! `countersign serve`: the webhook server.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,8 +10,8 @@ use countersign::serve::{self, Configuration, Ended, Server, Source};
 use countersign::telemetry::Metrics;
 use countersign::telemetry::logs::{self, Logs};
 use countersign::telemetry::traces::Traces;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::signals::Signals;
 use super::{Exit, complain, print};
 
 /// Answer a Kubernetes cluster: may this pod start?
@@ -164,26 +163,6 @@ async fn serve(source: Source, configuration: Configuration) -> Result<Ended> {
     tokio::select! {
         () = signals.next() => Ok(Ended::Cut),
         ended = running => Ok(ended),
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        let terminate = signal(SignalKind::terminate())?;
-        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }
 

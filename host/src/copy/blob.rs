@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt as _;
 use super::contents::Descriptor;
 use super::{CopyError, Progress};
 use crate::image::{ImageName, Opened};
-use crate::registry::RegistryError;
+use crate::registry::{Download, RegistryError};
 
 /// A blob that is read. The last bytes are given out only once all of them are known to be right: who waits for the
 /// promised number of bytes never gets that many of something else.
@@ -21,15 +21,15 @@ pub(super) struct Blob {
     image: String,
     expected: Descriptor,
     from: From,
-    hash: aws_lc_rs::digest::Context,
+    hash: Hash,
     read: u64,
     held: Option<Bytes>,
     counter: Counter,
 }
 
 enum From {
-    Opened(Opened),
-    Asynchronous(tokio::fs::File),
+    Download(Box<Download>),
+    File(tokio::fs::File),
     /// Everything was read.
     Nothing,
 }
@@ -42,14 +42,14 @@ impl Blob {
         counter: &Counter,
     ) -> Self {
         let from = match opened {
-            Opened::File(file, _) => From::Asynchronous(tokio::fs::File::from_std(file)),
-            download @ Opened::Download(_) => From::Opened(download),
+            Opened::File(file, _) => From::File(tokio::fs::File::from_std(file)),
+            Opened::Download(download) => From::Download(download),
         };
         Self {
             image: image.to_string(),
             expected: expected.clone(),
             from,
-            hash: aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256),
+            hash: Hash::new(),
             read: 0,
             held: None,
             counter: counter.clone(),
@@ -75,9 +75,8 @@ impl Blob {
     async fn next(&mut self) -> Result<Option<Bytes>, CopyError> {
         match &mut self.from {
             From::Nothing => Ok(None),
-            From::Opened(Opened::Download(download)) => Ok(download.chunk().await?),
-            From::Opened(Opened::File(..)) => Ok(None),
-            From::Asynchronous(file) => {
+            From::Download(download) => Ok(download.chunk().await?),
+            From::File(file) => {
                 // An entry of an archive ends before the file does.
                 let left = self.expected.size - self.read;
                 let wanted = left.min(FILE_CHUNK as u64) as usize;
@@ -105,9 +104,7 @@ impl Blob {
                 false => Ok(None),
             };
         };
-        let hex: String =
-            self.hash.clone().finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        match format!("sha256:{hex}").parse::<Digest>() {
+        match format!("sha256:{}", self.hash.hex()).parse::<Digest>() {
             Ok(found) if found == self.expected.digest => Ok(Some(last)),
             Ok(found) => Err(self.other(found)),
             Err(_) => Err(self.size()),
@@ -144,6 +141,35 @@ impl Blob {
                 }
             }
         }))
+    }
+}
+
+/// SHA-256 of bytes that come one after the other.
+pub(super) struct Hash(aws_lc_rs::digest::Context);
+
+impl Hash {
+    pub(super) fn new() -> Self {
+        Self(aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256))
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Of what there was so far.
+    pub(super) fn hex(&self) -> String {
+        self.0.clone().finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl std::io::Write for Hash {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

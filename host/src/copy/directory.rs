@@ -1,7 +1,7 @@
 //! A copy as a `dir:` image: written beside the place where it goes, and brought there whole.
 
 use std::fs::{self, File, Permissions};
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::blob::Blob;
 use super::{Carried, CopyError};
+use crate::files;
 use crate::image::file_stem;
 
 pub(super) struct Directory {
@@ -100,14 +101,7 @@ pub(super) fn parent(path: &Path) -> &Path {
 /// A file that has its name once it is complete.
 pub(super) fn write_file(folder: &Path, name: &str, content: &[u8]) -> Result<(), CopyError> {
     let path = folder.join(name);
-    let write = || {
-        let mut file = new_file(folder)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|lost| lost.error)?;
-        Ok(())
-    };
-    write().map_err(CopyError::write(&path))
+    files::write(&path, content, files::READABLE).map_err(CopyError::write(&path))
 }
 
 /// A blob as a file that has its name once everything is there and right.
@@ -127,6 +121,6 @@ pub(super) async fn write_blob(folder: &Path, name: &str, mut blob: Blob) -> Res
 
 /// A file for what everybody may read.
 pub(super) fn new_file(folder: &Path) -> std::io::Result<NamedTempFile> {
-    let readable = Permissions::from_mode(0o644);
+    let readable = Permissions::from_mode(files::READABLE);
     tempfile::Builder::new().permissions(readable).prefix(".countersign-").tempfile_in(folder)
 }

@@ -9,7 +9,7 @@ use guest_policy::image::MAX_MANIFEST_BYTES;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::blob::Blob;
+use super::blob::{Blob, Hash};
 use super::directory::{folder_beside, new_file, parent, write_blob, write_file};
 use super::{Carried, CopyError};
 use crate::image::{ImageName, LayoutChoice, blob_name, read_limited};
@@ -75,11 +75,9 @@ impl Layout {
             if !metadata.is_file() || metadata.len() != size {
                 return None;
             }
-            let mut hash = Hash(aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256));
+            let mut hash = Hash::new();
             std::io::copy(&mut std::io::BufReader::new(file), &mut hash).ok()?;
-            let hex: String =
-                hash.0.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-            Some(hex == digest.hex())
+            Some(hash.hex() == digest.hex())
         };
         let checked = tokio::task::spawn_blocking(check).await;
         matches!(checked, Ok(Some(true)))
@@ -146,20 +144,6 @@ impl Layout {
         manifests.push(entry);
         write_file(&self.folder, "index.json", index.to_string().as_bytes())?;
         lock.sync_all().map_err(failed())
-    }
-}
-
-/// Takes bytes to hash them.
-struct Hash(aws_lc_rs::digest::Context);
-
-impl std::io::Write for Hash {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

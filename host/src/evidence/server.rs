@@ -10,7 +10,7 @@ use reqwest::{Method, Url};
 
 use super::location::redacted;
 use super::lookaside::UNREASONABLE;
-use super::{Location, RegistriesD, RegistriesDError};
+use super::{EvidenceError, Location, RegistriesD, RegistriesDError};
 use crate::registry::{Client, RegistryError, Stored};
 
 /// Where the signatures of one repository are sent.
@@ -38,7 +38,8 @@ impl StagingServer {
         Ok(served.then_some(Self { location, registry }))
     }
 
-    /// Send a signature of the manifest with this digest, of which there are `count` already: the URL where it is.
+    /// Send a signature of the manifest with this digest: the URL where it is. How many there are already is asked of
+    /// `count` if the server does not find a number itself.
     ///
     /// # Errors
     ///
@@ -48,7 +49,7 @@ impl StagingServer {
         client: &Client,
         digest: &Digest,
         signature: &[u8],
-        count: usize,
+        count: impl Future<Output = Result<usize, EvidenceError>>,
     ) -> Result<String, StagingServerError> {
         let content = Bytes::copy_from_slice(signature);
         let send = async |method: Method, location: &Location| {
@@ -69,7 +70,7 @@ impl StagingServer {
             Stored::Unknown(error) => error,
             _ => return Err(self.full(digest)),
         };
-        for number in (count + 1)..UNREASONABLE {
+        for number in (count.await? + 1)..UNREASONABLE {
             match send(Method::PUT, &self.location.signature(digest, number)).await? {
                 Stored::There(url) => return Ok(url),
                 // It knows neither; what it says of the usual way is what helps.
@@ -127,4 +128,7 @@ pub enum StagingServerError {
     /// The server cannot be reached, or does not speak as expected.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The signatures that are there already cannot be read.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
 }

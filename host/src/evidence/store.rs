@@ -95,7 +95,7 @@ impl Store {
                 Ok(Place::Registry(url))
             }
             Kept::Server(server, _) => {
-                let count = self.read(digest).await?.len();
+                let count = async { Ok(self.read(digest).await?.len()) };
                 let url = server.add(&self.client, digest, signature, count).await?;
                 Ok(Place::Server(url))
             }
@@ -143,9 +143,6 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The signatures that are there already cannot be read.
-    #[error(transparent)]
-    Evidence(#[from] EvidenceError),
     /// The registry did not take it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
